@@ -1,0 +1,88 @@
+"""Sizes, caps and rates of the engine: one frozen dataclass, the same for replay and serve."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+EXPERTS = ("popularity", "rules", "repeat", "lrurec")
+
+
+@dataclass(frozen=True)
+class EngineConfig:
+    """Everything that shapes an answer. It travels in every checkpoint and report.
+
+    Raises ValueError where a value is out of its range.
+    """
+
+    seed: int = 0
+    device: str = "auto"
+    repeats: bool = False
+    """Whether an item the user already has may be recommended again."""
+    experts: tuple[str, ...] = EXPERTS
+    micro_batch: int = 256
+    """Events scored and learned together; the rules lag by at most this much."""
+
+    history: int = 200
+    """Events the model is trained on; a state starts at most twice as many events back."""
+    max_users_resident: int = 100_000
+    """States held on the device; others are rebuilt from history on demand."""
+    rules_bytes: int = 1 << 30
+    """Memory of the sequential rules: beyond it, rows keep their strongest successors only."""
+    catalogue_exact: int = 50_000
+    """Up to so many items the mixture's normalisation runs over all of them."""
+
+    width: int = 64
+    blocks: int = 2
+    dropout: float = 0.2
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    negatives: int | None = None
+    """Sampled negatives in training; None: the full softmax."""
+    precision: str = "bfloat16"
+    """Of the score matmuls in training; weights and sums stay float32."""
+
+    finetune_first: int = 500
+    """Events before the first fine-tune."""
+    finetune_growth: float = 0.05
+    """A fine-tune is due when the stream has grown by this share since the last one ..."""
+    finetune_every: int = 10_000
+    """... or by so many events, whichever comes first."""
+    finetune_seconds: float | None = None
+    """... or by so much event time."""
+    finetune_on_drift: bool = True
+    """... or when ADWIN raises an alarm on the prequential loss."""
+    batch_tokens: int = 4096
+    train_tokens_per_event: float = 12.0
+    """Tokens trained on per event of the stream, at least ..."""
+    train_tokens_early: float = 3e6
+    """... and this many divided by the events seen so far, while data is small ..."""
+    train_tokens_cap: float = 60.0
+    """... but no more than this many per event."""
+    gate_tolerance: float = 0.05
+    """Nats by which a candidate's held-out loss may exceed the live model's."""
+    train_lag: int = 0
+    """Events that pass between the end of a fine-tune and its swap."""
+
+    def __post_init__(self) -> None:
+        unknown = sorted(set(self.experts) - set(EXPERTS))
+        if unknown:
+            raise ValueError(f"experts: unknown {unknown[0]!r}; choose among {', '.join(EXPERTS)}")
+        if not self.experts:
+            raise ValueError(f"experts: none given; choose among {', '.join(EXPERTS)}")
+        for name in (
+            "micro_batch",
+            "history",
+            "max_users_resident",
+            "rules_bytes",
+            "width",
+            "blocks",
+            "finetune_first",
+            "finetune_every",
+            "batch_tokens",
+        ):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: {getattr(self, name)} is below 1; give a positive number")
+        if not 0.0 <= self.dropout < 1.0:
+            raise ValueError(f"dropout: {self.dropout} is outside [0, 1)")
+        if self.precision not in ("float32", "bfloat16"):
+            raise ValueError(f"precision: {self.precision!r}; choose float32 or bfloat16")

@@ -1,0 +1,37 @@
+"""Names at the edge, rows inside: users and items get a row when first met."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Vocabulary:
+    """A growing one-to-one map between names and rows 0, 1, 2, ... in order of first appearance."""
+
+    def __init__(self, names: Iterable[str] = ()) -> None:
+        self.names: list[str] = []
+        self._rows: dict[str, int] = {}
+        self.add(list(names))
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def row(self, name: str) -> int:
+        """The row of `name`, or -1 where it was never met."""
+        return self._rows.get(name, -1)
+
+    def add(self, names: Sequence[str]) -> NDArray[np.int64]:
+        """The row of each name, (n,) int64; names never met get the next rows."""
+        rows = self._rows
+        known = self.names
+        result = np.empty(len(names), dtype=np.int64)
+        for i, name in enumerate(names):
+            row = rows.get(name)
+            if row is None:
+                row = rows[name] = len(known)
+                known.append(name)
+            result[i] = row
+        return result
