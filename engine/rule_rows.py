@@ -1,0 +1,166 @@
+"""Storage of the rules' counts S[x, i]: dense while it fits, then rows of bounded width.
+
+Letters: I items, N (antecedent, successor) pairs, V slots a row.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+WAYS = 8
+"""Slots of a bounded row in which one successor may live."""
+
+
+class Rows(Protocol):
+    """Counts by antecedent row and successor."""
+
+    @property
+    def nbytes(self) -> int: ...
+
+    def grow(self, items: int) -> None: ...
+
+    def add(self, antecedents: Tensor, successors: Tensor, weights: Tensor) -> None:
+        """S[antecedents, successors] += weights; all (N,)."""
+        ...
+
+    def add_scores(
+        self, events: Tensor, antecedents: Tensor, weights: Tensor, out: Tensor
+    ) -> None:
+        """out[events] += weights * S[antecedents], events (N,) ascending, out (B, I)."""
+        ...
+
+
+class DenseRows:
+    """All counts in one square matrix."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.counts = torch.zeros(0, 0, device=device)
+        self.items = 0
+
+    @staticmethod
+    def bytes_for(items: int) -> int:
+        return 4 * DenseRows._capacity(items) ** 2
+
+    @staticmethod
+    def _capacity(items: int) -> int:
+        """Room grows in steps of about an eighth, so that growing copies little."""
+        step = max(256, 1 << max(0, items.bit_length() - 3))
+        return -(-items // step) * step
+
+    @property
+    def nbytes(self) -> int:
+        return self.counts.nbytes
+
+    def grow(self, items: int) -> None:
+        self.items = items
+        if items > len(self.counts):
+            capacity = self._capacity(items)
+            grown = torch.zeros(capacity, capacity, device=self.counts.device)
+            grown[: len(self.counts), : len(self.counts)] = self.counts
+            self.counts = grown
+
+    def add(self, antecedents: Tensor, successors: Tensor, weights: Tensor) -> None:
+        index = antecedents * self.counts.shape[1] + successors
+        self.counts.view(-1).index_add_(0, index, weights)
+
+    def add_scores(
+        self, events: Tensor, antecedents: Tensor, weights: Tensor, out: Tensor
+    ) -> None:
+        if not len(events):
+            return
+        first = torch.searchsorted(events, torch.arange(len(out), device=out.device))
+        sums = functional.embedding_bag(
+            antecedents, self.counts, first, mode="sum", per_sample_weights=weights
+        )
+        out += sums[:, : out.shape[1]]
+
+
+class BoundedRows:
+    """A set-associative table a row: a successor lives in one of WAYS slots chosen by its hash.
+
+    A newcomer to a full set takes the slot of its weakest successor, so the strongest stay.
+    """
+
+    def __init__(self, device: torch.device, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self.successors = torch.full((0, 0), -1, dtype=torch.int32, device=device)
+        self.counts = torch.zeros(0, 0, device=device)
+
+    @classmethod
+    def from_dense(cls, dense: DenseRows, max_bytes: int) -> BoundedRows:
+        rows = cls(dense.counts.device, max_bytes)
+        rows.grow(dense.items)
+        for start in range(0, dense.items, 256):
+            block = dense.counts[start : start + 256, : dense.items]
+            # Strongest last: where a set is full, the weakest are displaced.
+            order = block.argsort(dim=1)
+            ranked = block.gather(1, order)
+            for column in range(max(0, dense.items - rows.counts.shape[1]), dense.items):
+                held = (ranked[:, column] > 0).nonzero().squeeze(1)
+                rows.add(held + start, order[held, column], ranked[held, column])
+        return rows
+
+    @property
+    def nbytes(self) -> int:
+        return self.counts.nbytes + self.successors.nbytes
+
+    def grow(self, items: int) -> None:
+        """Room for more rows; beyond `max_bytes` all rows get narrower."""
+        rows, width = self.counts.shape
+        if items <= rows:
+            return
+        capacity = items + items // 8
+        fitting = max(WAYS, self.max_bytes // (8 * capacity))
+        wanted = 1 << (fitting.bit_length() - 1)
+        old_successors, old_counts = self.successors, self.counts
+        device = old_counts.device
+        self.successors = torch.full((capacity, wanted), -1, dtype=torch.int32, device=device)
+        self.counts = torch.zeros(capacity, wanted, device=device)
+        if width == wanted:
+            self.successors[:rows], self.counts[:rows] = old_successors, old_counts
+        elif rows:
+            for column in range(width):
+                held = (old_successors[:, column] >= 0).nonzero().squeeze(1)
+                self.add(held, old_successors[held, column].long(), old_counts[held, column])
+
+    def add(self, antecedents: Tensor, successors: Tensor, weights: Tensor) -> None:
+        if not len(antecedents):
+            return
+        items = self.counts.shape[0]
+        pairs, place = torch.unique(antecedents * items + successors, return_inverse=True)
+        sums = torch.zeros(len(pairs), device=weights.device).index_add_(0, place, weights)
+        antecedents, successors = pairs // items, pairs % items
+        slots = self._slots(successors)
+        owners = self.successors[antecedents[:, None], slots]
+        held = self.counts[antecedents[:, None], slots]
+        mine = owners == successors[:, None]
+        way = torch.where(mine.any(1), mine.long().argmax(1), held.argmin(1))
+        slot = slots.gather(1, way[:, None]).squeeze(1)
+        # Of newcomers that want the same slot in one call, the last takes it.
+        newcomer = ~mine.any(1)
+        target = antecedents * self.counts.shape[1] + slot
+        self.successors.view(-1)[target[newcomer]] = successors[newcomer].to(torch.int32)
+        self.counts.view(-1)[target[newcomer]] = 0.0
+        owns = self.successors.view(-1)[target] == successors
+        self.counts.view(-1).index_add_(0, target[owns], sums[owns])
+
+    def add_scores(
+        self, events: Tensor, antecedents: Tensor, weights: Tensor, out: Tensor
+    ) -> None:
+        if not len(events):
+            return
+        # Slots without an owner hold the count 0, so they may point at any item.
+        columns = self.successors[antecedents].clamp(min=0).long()
+        index = events[:, None] * out.shape[1] + columns
+        scores = self.counts[antecedents] * weights[:, None]
+        out.view(-1).index_add_(0, index.view(-1), scores.view(-1))
+
+    def _slots(self, successors: Tensor) -> Tensor:
+        """(N, WAYS) the slots in which each successor may live (multiplicative hash)."""
+        sets = self.counts.shape[1] // WAYS
+        first = ((successors * 2654435761) >> 8) % sets * WAYS
+        return first[:, None] + torch.arange(WAYS, device=successors.device)
