@@ -140,11 +140,13 @@ class BoundedRows:
         mine = owners == successors[:, None]
         way = torch.where(mine.any(1), mine.long().argmax(1), held.argmin(1))
         slot = slots.gather(1, way[:, None]).squeeze(1)
-        # Of newcomers that want the same slot in one call, the last takes it.
-        newcomer = ~mine.any(1)
         target = antecedents * self.counts.shape[1] + slot
-        self.successors.view(-1)[target[newcomer]] = successors[newcomer].to(torch.int32)
-        self.counts.view(-1)[target[newcomer]] = 0.0
+        newcomer = (~mine.any(1)).nonzero().squeeze(1)
+        # Of newcomers that want the same slot in one call, the last takes it.
+        wanted, place = torch.unique(target[newcomer], return_inverse=True)
+        last = torch.zeros_like(wanted).scatter_reduce_(0, place, newcomer, "amax")
+        self.successors.view(-1)[wanted] = successors[last].to(torch.int32)
+        self.counts.view(-1)[wanted] = 0.0
         owns = self.successors.view(-1)[target] == successors
         self.counts.view(-1).index_add_(0, target[owns], sums[owns])
 
