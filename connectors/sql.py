@@ -1,0 +1,127 @@
+"""SQLAlchemy engines for SQLite files and PostgreSQL servers, and their errors in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+from connectors.base import ConnectorError, StoreError
+
+SQLITE_BUSY_S = 30
+POSTGRES_CONNECT_S = 10
+
+# What a database says, and what to do about it.
+NEXT_STEPS = (
+    ("password authentication failed", "correct user or password in the database URL"),
+    ("no password supplied", "put the password into the database URL"),
+    ("connection refused", "start the server, or correct host and port in the database URL"),
+    ("resolve host", "correct the host in the database URL"),
+    ("translate host name", "correct the host in the database URL"),
+    ("timeout", "check that the server can be reached"),
+    ("server closed the connection", "start again once the server is back"),
+    ("terminating connection", "start again once the server is back"),
+    ("not a database", "name another file, this one holds something else"),
+    ("readonly database", "make the file and its directory writable"),
+    ("unable to open database file", "make the file and its directory readable and writable"),
+    ("disk is full", "free some space on the disk"),
+    ("database is locked", "another process writes for too long, stop it or try again"),
+    ("already exists", "name an empty database, this one holds tables of something else"),
+    ("does not exist", "create it, or correct the database URL"),
+)
+
+
+def parse_url(url: str) -> URL:
+    """A database URL with the driver this project uses. Raises StoreError for any other."""
+    try:
+        parsed = make_url(url)
+        backend = parsed.get_backend_name()
+    except (ArgumentError, ValueError):
+        backend = ""  # the text may hold a password, so it is not repeated
+    if backend in ("postgres", "postgresql"):
+        return parsed.set(drivername="postgresql+psycopg")
+    if backend == "sqlite" and parsed.database not in (None, "", ":memory:"):
+        return parsed.set(drivername="sqlite+pysqlite")
+    raise StoreError(
+        "the database URL names no database this program knows: "
+        "write sqlite:///FILE or postgresql://USER:PASSWORD@HOST:PORT/NAME"
+    )
+
+
+def describe(url: URL) -> str:
+    """The database in words, without password and options."""
+    if url.get_backend_name() == "sqlite":
+        return str(sqlite_path(url))
+    return url.set(drivername="postgresql", query={}).render_as_string(hide_password=True)
+
+
+def open_engine(url: URL, read_only: bool = False) -> Engine:
+    """An engine that has not connected yet. Raises StoreError where that cannot succeed.
+
+    SQLite runs with a write-ahead log, so readers and the writer never wait for each other, and
+    with synchronous=FULL: NORMAL would survive a killed process, but a power loss could take
+    commits back that a broker was already told of. One fsync a micro-batch is the price.
+    """
+    if url.get_backend_name() == "sqlite":
+        return _sqlite_engine(url, read_only)
+    try:
+        return create_engine(url, connect_args={"connect_timeout": POSTGRES_CONNECT_S} | url.query)
+    except ModuleNotFoundError as error:
+        raise StoreError(
+            "PostgreSQL needs the driver psycopg: pip install 'lrustream[postgres]'"
+        ) from error
+
+
+def sqlite_path(url: URL) -> Path:
+    return Path(url.database or "").expanduser().resolve()
+
+
+def _sqlite_engine(url: URL, read_only: bool) -> Engine:
+    path = sqlite_path(url)
+    if not path.parent.is_dir():
+        raise StoreError(f"{path}: the directory {path.parent} does not exist: create it first")
+    if path.is_dir():
+        raise StoreError(f"{path}: is a directory: name a file in it")
+    if read_only and not path.exists():
+        raise StoreError(f"{path}: there is no such database yet: start `lrustream serve` first")
+    mode = "ro" if read_only else "rwc"
+    url = url.set(database=f"file:{quote(str(path))}?mode={mode}").update_query_dict(
+        {"uri": "true"}
+    )
+    engine = create_engine(url, connect_args={"timeout": SQLITE_BUSY_S})
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # transactions begin below, never by themselves
+        if not read_only:
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=FULL")
+            connection.execute("PRAGMA journal_size_limit=67108864")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        # A transaction that will write takes its lock at once: upgrading later can fail.
+        writes = connection.get_execution_options().get("writes", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+@contextmanager
+def errors_in_one_line(url: URL, error_type: type[ConnectorError] = StoreError) -> Iterator[None]:
+    """Turn what the database raises into one line: which database, what, what to do."""
+    try:
+        yield
+    except (SQLAlchemyError, OSError) as error:
+        text = str(getattr(error, "orig", None) or error).strip() or type(error).__name__
+        said = text.splitlines()[0]
+        if url.password:
+            said = said.replace(str(url.password), "***")
+        lowered = said.lower()
+        step = next((step for words, step in NEXT_STEPS if words in lowered), "check the database")
+        raise error_type(f"{describe(url)}: {said}: {step}") from error
