@@ -1,0 +1,75 @@
+"""Sizes of the model and settings of its training.
+
+Dimension letters, used everywhere in this package:
+
+    N   tokens (events) of a batch, packed without padding
+    R   rows (users, or windows of users) of a batch
+    L   length of a padded row
+    H   width of the model (embedding, hidden vectors)
+    D   width of the recurrence, D = 2H complex numbers
+    I   items; the embedding has I + 1 rows, row 0 is the padding item
+
+A complex vector of D numbers is held as 2D real ones, [Re | Im], wherever it is computed with;
+states cross the public interface as complex64.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Precision = Literal["float32", "bfloat16"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """Sizes of LRURec. Raises ValueError where one makes no sense."""
+
+    items: int
+    width: int = 64
+    blocks: int = 2
+    dropout: float = 0.2
+
+    def __post_init__(self) -> None:
+        if self.items < 0:
+            raise ValueError(f"items={self.items}: must be 0 or more, padding not counted")
+        if self.width < 1 or self.blocks < 1:
+            raise ValueError(f"width={self.width}, blocks={self.blocks}: both must be at least 1")
+        if not 0.0 <= self.dropout < 1.0:
+            raise ValueError(f"dropout={self.dropout}: must be at least 0 and below 1")
+
+    @property
+    def recurrence(self) -> int:
+        """D: complex numbers in the state of one block."""
+        return 2 * self.width
+
+
+@dataclass(frozen=True, slots=True)
+class TrainConfig:
+    """AdamW and loss settings.
+
+    `negatives`: None for the full softmax, else how many sampled items share a chunk of tokens.
+    `chunk`: tokens whose scores exist at the same time. `precision`: of the score products in
+    training alone; weights, sums and the rest of the model are float32.
+    """
+
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    clip_norm: float = 5.0
+    negatives: int | None = None
+    chunk: int = 2048
+    precision: Precision = "float32"
+
+    def __post_init__(self) -> None:
+        if self.learning_rate <= 0 or self.clip_norm <= 0 or self.weight_decay < 0:
+            raise ValueError(
+                f"learning_rate={self.learning_rate}, clip_norm={self.clip_norm}, "
+                f"weight_decay={self.weight_decay}: the first two must be above 0, "
+                "the third 0 or more"
+            )
+        if self.chunk < 1:
+            raise ValueError(f"chunk={self.chunk}: must be at least 1 token")
+        if self.negatives is not None and self.negatives < 1:
+            raise ValueError(f"negatives={self.negatives}: at least 1, or None for full softmax")
+        if self.precision not in ("float32", "bfloat16"):
+            raise ValueError(f"precision={self.precision!r}: use 'float32' or 'bfloat16'")
