@@ -1,0 +1,100 @@
+"""Time: events in the order in which they are replayed, and ids as rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from connectors.event import EventBatch
+
+Ties = Literal["file", "shuffle"]
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """Events in replay order, and how many were left out, by reason."""
+
+    events: EventBatch
+    skipped: dict[str, int]
+
+
+def in_time_order(
+    batch: EventBatch,
+    ties: Ties = "file",
+    seed: int = 0,
+    min_rating: float | None = None,
+    limit: int | None = None,
+) -> Stream:
+    """Events sorted by timestamp; equal timestamps in file order, or shuffled with `seed`.
+
+    Left out, and counted: events without a finite timestamp; with `min_rating`, events with a
+    lower value or none; what lies beyond the first `limit` events of the ordered stream.
+    Raises ValueError for an unknown `ties` or a negative `limit`.
+    """
+    if ties not in ("file", "shuffle"):
+        raise ValueError(f"ties is {ties!r}: it must be 'file' or 'shuffle'")
+    if limit is not None and limit < 0:
+        raise ValueError(f"limit is {limit}: it must be 0 or more; leave it out for all events")
+    timed = np.isfinite(batch.timestamps)
+    skipped = {"no timestamp": int((~timed).sum())}
+    keep = timed
+    if min_rating is not None:
+        unrated = np.isnan(batch.values)
+        low = ~unrated & (batch.values < min_rating)
+        skipped["no rating"] = int((timed & unrated).sum())
+        skipped[f"rating below {min_rating:g}"] = int((timed & low).sum())
+        keep = timed & ~unrated & ~low
+    rows = np.flatnonzero(keep)
+    tie_breaker = np.random.default_rng(seed).random(len(rows)) if ties == "shuffle" else rows
+    rows = rows[np.lexsort((tie_breaker, batch.timestamps[rows]))]
+    if limit is not None:
+        skipped[f"beyond the first {limit}"] = max(len(rows) - limit, 0)
+        rows = rows[:limit]
+    return Stream(_take(batch, rows), {reason: n for reason, n in skipped.items() if n})
+
+
+class Rows(NamedTuple):
+    """Users and items of a stream as rows, numbered by first appearance.
+
+    users, items: int32 (n,).
+    """
+
+    users: NDArray[np.int32]
+    items: NDArray[np.int32]
+    n_users: int
+    n_items: int
+
+
+def to_rows(batch: EventBatch) -> Rows:
+    """The rows of the batch's users and items."""
+    users, n_users = _numbered(batch.users)
+    items, n_items = _numbered(batch.items)
+    return Rows(users, items, n_users, n_items)
+
+
+def first_of_each(values: NDArray[np.integer]) -> NDArray[np.bool_]:
+    """(n,) True where a value appears for the first time."""
+    first = np.zeros(len(values), dtype=bool)
+    first[np.unique(values, return_index=True)[1]] = True
+    return first
+
+
+def _numbered(names: Sequence[str]) -> tuple[NDArray[np.int32], int]:
+    rows: dict[str, int] = {}
+    numbers = [rows.setdefault(name, len(rows)) for name in names]
+    return np.array(numbers, dtype=np.int32), len(rows)
+
+
+def _take(batch: EventBatch, rows: NDArray[np.intp]) -> EventBatch:
+    return EventBatch(
+        [batch.users[row] for row in rows],
+        [batch.items[row] for row in rows],
+        batch.timestamps[rows],
+        batch.values[rows],
+        batch.partitions[rows],
+        batch.offsets[rows],
+    )
