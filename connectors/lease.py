@@ -16,11 +16,7 @@ from sqlalchemy import Connection, text
 ADVISORY_LOCK = text("SELECT pg_try_advisory_lock(757001, hashtext(current_schema()))")
 
 # Where a writer's machine loses its power, the server notices after a minute, not two hours.
-KEEPALIVES = (
-    "tcp_keepalives_idle = 30",
-    "tcp_keepalives_interval = 10",
-    "tcp_keepalives_count = 3",
-)
+KEEPALIVES = {"idle": 30, "interval": 10, "count": 3}
 
 
 def lock_file(path: Path) -> BinaryIO | None:
