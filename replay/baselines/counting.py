@@ -225,9 +225,11 @@ def _rank(
     """1 + candidates that score higher + a fair share of those that score the same."""
     target = scores[item]
     higher, same = 0, -1
-    for score in scores[: state.counters[_KNOWN]]:
-        higher += score > target
-        same += score == target
+    for i in range(state.counters[_KNOWN]):  # in this form the compiler vectorises it
+        if scores[i] > target:
+            higher += 1
+        if scores[i] == target:
+            same += 1
     if not settings.repeats:
         node = state.newest_seen[user]
         while node >= 0:
@@ -235,7 +237,7 @@ def _rank(
             higher -= score > target
             same -= score == target
             node = state.older_seen[node]
-    return 1 + higher + _draw(settings.seed, state.counters[_EVENTS], same)
+    return int(1 + higher + _draw(settings.seed, state.counters[_EVENTS], same))
 
 
 @njit(nogil=True, cache=True)
@@ -247,7 +249,7 @@ def _draw(seed: int, event: int, most: int) -> int:
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     x ^= x >> np.uint64(31)
-    return np.int64(np.float64(x >> np.uint64(11)) * 2.0**-53 * (most + 1))
+    return int(np.float64(x >> np.uint64(11)) * 2.0**-53 * (most + 1))
 
 
 @njit(nogil=True, cache=True)
