@@ -10,6 +10,7 @@ A new edge is a decision: it is made here, in `RULES`, or not at all.
 from __future__ import annotations
 
 import ast
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -153,6 +154,14 @@ def test_only_tests_import_the_command_line() -> None:
 def test_pytest_collects_every_test() -> None:
     paths = (ROOT / "tests").rglob("*.py")
     assert [test for path in paths for test in uncollected_tests(path.name, path.read_text())] == []
+
+
+def test_the_model_and_the_hot_parts_run_with_torch_and_numpy_alone() -> None:
+    script = ROOT / "benchmarks" / "bare_machine.py"
+    run = subprocess.run(
+        [sys.executable, script, "--device", "cpu"], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
 
 
 @pytest.mark.parametrize(
