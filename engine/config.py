@@ -81,7 +81,9 @@ class EngineConfig:
             "batch_tokens",
         ):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name}: {getattr(self, name)} is below 1; give a positive number")
+                raise ValueError(
+                    f"{name}: {getattr(self, name)} is below 1; give a positive number"
+                )
         if not 0.0 <= self.dropout < 1.0:
             raise ValueError(f"dropout: {self.dropout} is outside [0, 1)")
         if self.precision not in ("float32", "bfloat16"):

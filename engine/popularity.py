@@ -65,7 +65,7 @@ class Popularity:
         items = torch.from_numpy(context.items).to(self.device)
         steps = torch.arange(n, device=self.device)
         decay = self.decay[:, None]
-        faded = decay ** steps  # (K, B)
+        faded = decay**steps  # (K, B)
         counts = self.counts[:, None, :] * faded[:, :, None]
         # Weight at event t of event s before it in the batch: decay^(t - 1 - s).
         gap = (steps[:, None] - 1 - steps[None, :]).to(torch.float32)

@@ -27,9 +27,7 @@ class Rows(Protocol):
         """S[antecedents, successors] += weights; all (N,)."""
         ...
 
-    def add_scores(
-        self, events: Tensor, antecedents: Tensor, weights: Tensor, out: Tensor
-    ) -> None:
+    def add_scores(self, events: Tensor, antecedents: Tensor, weights: Tensor, out: Tensor) -> None:
         """out[events] += weights * S[antecedents], events (N,) ascending, out (B, I)."""
         ...
 
@@ -67,9 +65,7 @@ class DenseRows:
         index = antecedents * self.counts.shape[1] + successors
         self.counts.view(-1).index_add_(0, index, weights)
 
-    def add_scores(
-        self, events: Tensor, antecedents: Tensor, weights: Tensor, out: Tensor
-    ) -> None:
+    def add_scores(self, events: Tensor, antecedents: Tensor, weights: Tensor, out: Tensor) -> None:
         if not len(events):
             return
         first = torch.searchsorted(events, torch.arange(len(out), device=out.device))
@@ -150,9 +146,7 @@ class BoundedRows:
         owns = self.successors.view(-1)[target] == successors
         self.counts.view(-1).index_add_(0, target[owns], sums[owns])
 
-    def add_scores(
-        self, events: Tensor, antecedents: Tensor, weights: Tensor, out: Tensor
-    ) -> None:
+    def add_scores(self, events: Tensor, antecedents: Tensor, weights: Tensor, out: Tensor) -> None:
         if not len(events):
             return
         # Slots without an owner hold the count 0, so they may point at any item.

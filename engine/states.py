@@ -35,7 +35,7 @@ class States:
     def swap(self, model: LRURec) -> None:
         """Take new weights. Every state of the old ones is gone at once."""
         self.model = model
-        self.device = model.device
+        self.device = model.embedding.device
         self.epoch += 1
         self._slot[:] = -1
         self._user = np.full(0, -1, dtype=np.int64)
@@ -55,13 +55,21 @@ class States:
         one = self.model.initial_states(1)
         return one.nbytes + 4 * self.model.config.width
 
+    def resize(self, users: int) -> None:
+        """Make room for user rows 0 .. users - 1."""
+        if users > len(self._slot):
+            grown = np.full(max(2 * len(self._slot), users), -1, dtype=np.int64)
+            grown[: len(self._slot)] = self._slot
+            self._slot = grown
+
     @torch.no_grad()
     def hidden(self, users: IntArray) -> Tensor:
         """The hidden vector (U, H) after each user's newest event; zeros without any event.
 
         Users are distinct. Those not resident are rebuilt by scan from their anchor.
         """
-        return self._hidden[self._resident_slots(users)]
+        slots = self._resident_slots(users)
+        return self._hidden[slots]
 
     @torch.no_grad()
     def advance(self, users: IntArray, items: IntArray, offsets: IntArray) -> Tensor:
@@ -73,7 +81,7 @@ class States:
         slots = self._resident_slots(users)
         hidden, states = self.model.advance(
             torch.from_numpy(items + 1).to(self.device),
-            torch.from_numpy(offsets).to(self.device),
+            torch.from_numpy(offsets),
             self._states[slots],
         )
         self._states[slots] = states
@@ -84,6 +92,7 @@ class States:
         """Drop the states of users whose anchor moved: the next touch rebuilds them."""
         slots = self._slot[users]
         held = slots >= 0
+        self._used -= int(held.sum())
         self._user[slots[held]] = -1
         self._touched[slots[held]] = -1
         self._slot[users[held]] = -1
@@ -94,27 +103,23 @@ class States:
             self.hidden(users[start : start + 1024])
 
     def _resident_slots(self, users: IntArray) -> Tensor:
-        if len(self._slot) < len(self.histories):
-            grown = np.full(max(2 * len(self._slot), len(self.histories)), -1, dtype=np.int64)
-            grown[: len(self._slot)] = self._slot
-            self._slot = grown
         self._clock += 1
         held = self._slot[users] >= 0
         self._touched[self._slot[users[held]]] = self._clock
         missing = users[~held]
         if len(missing):
-            self._take_slots(missing)
+            self._take_slots(missing, at_once=len(users))
             self._scan(missing)
         return torch.from_numpy(self._slot[users]).to(self.device)
 
-    def _take_slots(self, users: IntArray) -> None:
+    def _take_slots(self, users: IntArray, at_once: int) -> None:
         """Give each user a slot: free ones first, then those touched longest ago."""
         wanted = self._used + len(users)
         if wanted > len(self._user) and len(self._user) < self.cap:
             self._reserve(min(max(wanted, 2 * len(self._user), 256), self.cap))
-        if len(users) > len(self._user):
+        if at_once > len(self._user):
             # More users in one batch than the cap: the batch must fit all the same.
-            self._reserve(len(users))
+            self._reserve(at_once)
         age = np.where(self._user < 0, -1, self._touched)
         slots = np.argpartition(age, len(users) - 1)[: len(users)]
         evicted = self._user[slots]
@@ -152,7 +157,7 @@ class States:
         empty = torch.from_numpy(np.diff(offsets) == 0).to(self.device)
         hidden, states = self.model.advance(
             torch.from_numpy(items + 1).to(self.device),
-            torch.from_numpy(offsets).to(self.device),
+            torch.from_numpy(offsets),
             self.model.initial_states(len(users)),
         )
         self._states[slots] = states

@@ -1,0 +1,105 @@
+"""The experts: each a log-probability over the known items, for whole micro-batches.
+
+Letters: M experts, B events, I items.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from engine.config import EngineConfig
+from engine.context import Context
+from engine.popularity import HALF_LIVES, Popularity
+from engine.rules import SETTINGS, SequentialRules
+from lrurec.model import LRURec
+
+RULES_POPULARITY = HALF_LIVES.index(5000.0)
+"""The popularity that rules, own history and LRURec fall back on."""
+
+REPEAT_DECAY = 0.8
+REPEAT_SHARE = 0.1
+"""Weight of the popularity beside the user's own recent items."""
+
+
+class Experts:
+    """The chosen experts, in the order of `names`. LRURec's weights and states live elsewhere."""
+
+    def __init__(self, config: EngineConfig, device: torch.device) -> None:
+        chosen = set(config.experts)
+        if not config.repeats:
+            chosen.discard("repeat")
+        self.device = device
+        self.chosen = chosen
+        self.popularity = Popularity(device)
+        self.rules = SequentialRules(device, config.rules_bytes) if "rules" in chosen else None
+        names: list[str] = []
+        if "popularity" in chosen:
+            names += [f"popularity_{h:g}".replace("inf", "all") for h in HALF_LIVES]
+        if "rules" in chosen:
+            names += [setting.name for setting in SETTINGS]
+        if "repeat" in chosen:
+            names.append("repeat")
+        if "lrurec" in chosen:
+            names.append("lrurec")
+        self.names = tuple(names)
+
+    @property
+    def nbytes(self) -> int:
+        return self.popularity.nbytes + (self.rules.nbytes if self.rules else 0)
+
+    def grow(self, items: int) -> None:
+        self.popularity.grow(items)
+        if self.rules:
+            self.rules.grow(items)
+
+    def log_scores(
+        self,
+        context: Context | None,
+        known: Tensor,
+        recent: Tensor,
+        hidden: Tensor | None,
+        model: LRURec | None,
+    ) -> Tensor:
+        """Unnormalised log-probabilities (B, M, I), finite.
+
+        context: the events, or None for a query as of now; known (B,) items known before each;
+        recent (B, W) newest items first, -1 where there is none; hidden (B, H) after the user's
+        newest event. A user without history gets LRURec's place filled by popularity.
+        """
+        probabilities = self.popularity.probabilities(context, known)
+        fallback = probabilities[RULES_POPULARITY]
+        out = torch.empty(len(fallback), len(self.names), fallback.shape[1], device=self.device)
+        column = 0
+        if "popularity" in self.chosen:
+            column = len(HALF_LIVES)
+            out[:, :column] = probabilities.transpose(0, 1)
+        if self.rules:
+            scores = self.rules.scores(recent, fallback)
+            out[:, column : column + len(SETTINGS)] = scores.transpose(0, 1)
+            column += len(SETTINGS)
+        if "repeat" in self.chosen:
+            out[:, column] = self._repeat(recent, fallback)
+            column += 1
+        out[:, :column].log_()
+        if "lrurec" in self.chosen:
+            assert model is not None and hidden is not None
+            torch.matmul(hidden, model.embedding[1:].t(), out=out[:, column])
+            out[:, column] += model.item_bias[1:]
+            newcomer = recent[:, 0] < 0
+            out[newcomer, column] = fallback[newcomer].log()
+        return out
+
+    def learn(self, context: Context) -> None:
+        self.popularity.learn(context)
+        if self.rules:
+            self.rules.learn(context)
+
+    def _repeat(self, recent: Tensor, popularity: Tensor) -> Tensor:
+        """The user's own recent items, newest heaviest, on a floor of popularity (B, I)."""
+        valid = recent >= 0
+        events, gaps = valid.nonzero(as_tuple=True)
+        scores = REPEAT_SHARE * popularity
+        weights = REPEAT_DECAY ** gaps.to(torch.float32)
+        scores.view(-1).index_add_(0, events * scores.shape[1] + recent[valid], weights)
+        return scores

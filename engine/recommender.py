@@ -1,0 +1,238 @@
+"""The recommender: predict, then learn; and answer queries. One object, used by serve and replay.
+
+Letters: B events of a micro-batch, I items known, M experts, H the model's width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from connectors.event import EventBatch
+from engine.config import EngineConfig
+from engine.context import WINDOW, Context, read_context
+from engine.experts import Experts
+from engine.history import Histories
+from engine.ids import Vocabulary
+from engine.metrics import Reason
+from engine.mixture import Mixture
+from engine.states import States
+from engine.topk import best, candidate_mask, ranks_of, uniform_draws
+from lrurec.config import ModelConfig
+from lrurec.model import LRURec
+
+
+@dataclass(frozen=True)
+class Scored:
+    """How a micro-batch of B events was ranked before it was learned.
+
+    ranks: by answer name ("engine", and "lrurec" for the pure model), int64 (B,), 0 = miss;
+    reasons: (B,) `Reason`; log_losses: by answer name, float64 (B,) nats, NaN for a miss;
+    new_user: (B,) the user had no event before.
+    """
+
+    ranks: dict[str, NDArray[np.int64]]
+    reasons: NDArray[np.int8]
+    log_losses: dict[str, NDArray[np.float64]]
+    new_user: NDArray[np.bool_]
+
+
+class Recommender:
+    """Ids, histories, states, experts and mixture over one model version.
+
+    `learn_many` never changes the model's weights; only `swap` does.
+    """
+
+    def __init__(self, config: EngineConfig) -> None:
+        self.config = config
+        self.device = choose_device(config.device)
+        self.users = Vocabulary()
+        self.items = Vocabulary()
+        self.histories = Histories(config.history)
+        self.experts = Experts(config, self.device)
+        self.mixture = Mixture(len(self.experts.names), self.device)
+        self.events = 0
+        self.event_time = 0.0
+        self.version = 0
+        model = LRURec(
+            ModelConfig(items=0, width=config.width, blocks=config.blocks, dropout=config.dropout),
+            seed=config.seed,
+        )
+        self.model = model.to(self.device).eval()
+        self.states = States(self.model, self.histories, config.max_users_resident)
+
+    @property
+    def uses_model(self) -> bool:
+        return "lrurec" in self.experts.names
+
+    def learn_many(self, batch: EventBatch, score: bool = True) -> Scored | None:
+        """Rank every event with what was known before it, then learn it.
+
+        Equal to learning the events one by one, but that the counts of the rules lag by at most
+        one micro-batch when scoring. Without `score`, nothing is ranked and the mixture rests.
+        """
+        parts = [
+            self._learn_batch(part, score) for part in batch.micro_batches(self.config.micro_batch)
+        ]
+        return _join(parts) if score and parts else None
+
+    def learn_one(self, batch: EventBatch) -> None:
+        """Learn a batch event by event, unscored: the reference that `learn_many` equals."""
+        for one in batch.micro_batches(1):
+            self._learn_batch(one, score=False)
+
+    @torch.no_grad()
+    def recommend(
+        self, user: str, k: int = 10, exclude: Collection[str] = ()
+    ) -> list[tuple[str, float]]:
+        """The user's k best items and their probabilities, best first.
+
+        An unknown user is answered from popularity; an empty catalogue with an empty list.
+        Items the user has are left out unless repeats are on; unknown names in `exclude` are
+        ignored.
+        """
+        known = len(self.items)
+        if not known:
+            return []
+        row = self.users.row(user)
+        users = np.array([row]) if row >= 0 else np.empty(0, dtype=np.int64)
+        recent = np.full((1, WINDOW), -1, dtype=np.int64)
+        excluded = [self.items.row(name) for name in exclude]
+        length = np.zeros(1, dtype=np.int64)
+        hidden = torch.zeros(1, self.config.width, device=self.device)
+        if row >= 0:
+            recent = self.histories.events.tails(users, WINDOW)[:, ::-1].copy()
+            length = self.histories.total[users]
+            if self.uses_model:
+                hidden = self.states.hidden(users)
+            if not self.config.repeats:
+                excluded += self.histories.seen.row(row).tolist()
+        columns = torch.tensor([item for item in excluded if item >= 0], device=self.device)
+        seen = (torch.zeros_like(columns, dtype=torch.long), columns.long())
+        known_before = torch.tensor([known], device=self.device)
+        logs = self.experts.log_scores(
+            None, known_before, torch.from_numpy(recent).to(self.device), hidden, self.model
+        )
+        masked = candidate_mask(known_before, seen, 1, known)
+        answer = self.mixture.mix(logs, masked, length)[0]
+        answer[torch.isinf(masked[0])] = -torch.inf
+        items, scores = best(answer, k)
+        return [(self.items.names[item], score) for item, score in zip(items, scores, strict=True)]
+
+    def swap(self, model: LRURec, version: int) -> None:
+        """Replace the weights and, with them, every state: no answer mixes two versions."""
+        missing = len(self.items) - model.config.items
+        if missing > 0:
+            model.grow(len(self.items))
+        self.model = model.to(self.device).eval()
+        self.version = version
+        self.states.swap(self.model)
+
+    @torch.no_grad()
+    def _learn_batch(self, batch: EventBatch, score: bool) -> Scored | None:
+        if not len(batch):
+            return None
+        known = len(self.items)
+        users = self.users.add(batch.users)
+        items = self.items.add(batch.items)
+        self._grow()
+        context = read_context(self.histories, users, items, known)
+        before = self._advance_states(context)
+        scored = self._score(context, before) if score else None
+        self.experts.learn(context)
+        self.histories.learn(users, items, context.repeat)
+        overdue = self.histories.overdue(np.unique(users))
+        if len(overdue):
+            self.histories.move_up(overdue)
+            self.states.forget(overdue)
+        self.events += len(batch)
+        self.event_time = max(self.event_time, float(batch.timestamps.max()))
+        return scored
+
+    def _grow(self) -> None:
+        """Room for users and items met in this batch, before anything is read."""
+        self.histories.resize(len(self.users))
+        self.states.resize(len(self.users))
+        self.experts.grow(len(self.items))
+        if len(self.items) > self.model.config.items:
+            self.model.grow(len(self.items))
+
+    def _advance_states(self, context: Context) -> torch.Tensor | None:
+        """Apply the batch to the states; the hidden vector (B, H) just before each event."""
+        if not self.uses_model:
+            return None
+        order = np.argsort(context.users, kind="stable")
+        unique, first, counts = np.unique(
+            context.users[order], return_index=True, return_counts=True
+        )
+        stored = self.states.hidden(unique)
+        offsets = np.append(first, len(order)).astype(np.int64)
+        after = self.states.advance(unique, context.items[order], offsets)
+        before_sorted = torch.empty_like(after)
+        before_sorted[1:] = after[:-1]
+        before_sorted[torch.from_numpy(first).to(self.device)] = stored
+        before = torch.empty_like(after)
+        before[torch.from_numpy(order).to(self.device)] = before_sorted
+        return before
+
+    def _score(self, context: Context, hidden: torch.Tensor | None) -> Scored:
+        known = torch.from_numpy(context.known).to(self.device)
+        recent = torch.from_numpy(context.recent).to(self.device)
+        logs = self.experts.log_scores(context, known, recent, hidden, self.model)
+        seen = None
+        if not self.config.repeats:
+            rows, columns = context.seen
+            seen = (
+                torch.from_numpy(rows).to(self.device),
+                torch.from_numpy(columns).to(self.device),
+            )
+        masked = candidate_mask(known, seen, len(context), len(self.items))
+
+        reasons = np.zeros(len(context), dtype=np.int8)
+        if not self.config.repeats:
+            reasons[context.repeat] = Reason.REPEAT
+        reasons[context.items >= context.known] = Reason.NEW_ITEM
+        ranked = reasons == Reason.RANKED
+        items = np.where(ranked, context.items, -1)
+        answers = self.mixture.mix_and_learn(logs, masked, context.length, items)
+        scores = {"engine": answers.log_() + masked}
+        if self.uses_model:
+            scores["lrurec"] = torch.log_softmax(logs[:, -1] + masked, dim=1)
+
+        true = torch.from_numpy(context.items).to(self.device)
+        draws = uniform_draws(self.config.seed, self.events, len(context))
+        ranks, losses = {}, {}
+        for name, score in scores.items():
+            ranks[name] = np.where(ranked, ranks_of(score, true, draws), 0)
+            loss = -score.gather(1, true[:, None]).squeeze(1).cpu().numpy().astype(np.float64)
+            losses[name] = np.where(ranked, loss, np.nan)
+        return Scored(ranks, reasons, losses, new_user=context.length == 0)
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` is CUDA where there is one. Raises ValueError where the device cannot be had."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ValueError(f"device: {name!r} is not known; give auto, cpu or cuda[:n]") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device: {name} asked for, but torch sees no GPU; give --device cpu")
+    return device
+
+
+def _join(parts: list[Scored | None]) -> Scored:
+    scored = [part for part in parts if part is not None]
+    return Scored(
+        ranks={n: np.concatenate([p.ranks[n] for p in scored]) for n in scored[0].ranks},
+        reasons=np.concatenate([p.reasons for p in scored]),
+        log_losses={
+            n: np.concatenate([p.log_losses[n] for p in scored]) for n in scored[0].log_losses
+        },
+        new_user=np.concatenate([p.new_user for p in scored]),
+    )
