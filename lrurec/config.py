@@ -49,7 +49,8 @@ class TrainConfig:
     """AdamW and loss settings.
 
     `negatives`: None for the full softmax, else how many sampled items share a chunk of tokens.
-    `chunk`: tokens whose scores exist at the same time. `precision`: of the score products in
+    `chunk`: tokens whose scores exist at the same time (few enough to stay in the
+    processor's cache). `precision`: of the score products in
     training alone; weights, sums and the rest of the model are float32.
     """
 
@@ -57,7 +58,7 @@ class TrainConfig:
     weight_decay: float = 0.01
     clip_norm: float = 5.0
     negatives: int | None = None
-    chunk: int = 2048
+    chunk: int = 512
     precision: Precision = "float32"
 
     def __post_init__(self) -> None:

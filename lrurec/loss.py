@@ -20,7 +20,7 @@ def full_softmax_loss(
     bias: Tensor,
     targets: Tensor,
     weights: Tensor | None = None,
-    chunk: int = 2048,
+    chunk: int = 512,
     dtype: torch.dtype | None = None,
 ) -> Tensor:
     """Weighted mean of -log softmax(hidden embedding^T + bias)[target] over the tokens; a scalar.
@@ -43,7 +43,7 @@ def sampled_softmax_loss(
     negatives: int,
     generator: Generator | None,
     weights: Tensor | None = None,
-    chunk: int = 2048,
+    chunk: int = 512,
 ) -> Tensor:
     """The full loss estimated from `negatives` items drawn uniformly for each chunk of tokens.
 
@@ -69,7 +69,7 @@ def sampled_softmax_loss(
 
 @torch.no_grad()
 def token_losses(
-    hidden: Tensor, embedding: Tensor, bias: Tensor, targets: Tensor, chunk: int = 2048
+    hidden: Tensor, embedding: Tensor, bias: Tensor, targets: Tensor, chunk: int = 512
 ) -> Tensor:
     """(N,) -log softmax of each token's target, without gradient, in chunks."""
     losses = torch.empty_like(hidden[:, 0])
@@ -102,25 +102,24 @@ class _FullSoftmax(torch.autograd.Function):
         chunk: int,
         dtype: torch.dtype,
     ) -> Tensor:
+        items, width = embedding.shape
         grad_hidden = torch.empty_like(hidden)
-        grad_embedding = torch.zeros_like(embedding)
-        grad_bias = torch.zeros_like(bias)
+        grads = hidden.new_zeros(width + 1, items)  # of [embedding | bias], transposed
         total = hidden.new_zeros(())
-        low_embedding, low_bias = embedding.to(dtype), bias.to(dtype)
+        columns, low_bias = embedding.to(dtype).t().contiguous(), bias.to(dtype)
         tiny = torch.finfo(hidden.dtype).tiny
         for begin in range(0, len(hidden), chunk):
             part = slice(begin, begin + chunk)
-            h, target, share = hidden[part], targets[part][:, None], shares[part]
-            logits = torch.addmm(low_bias, h.to(dtype), low_embedding.t())  # (chunk, I + 1)
+            h, target, share = hidden[part], targets[part], shares[part, None]
+            logits = (h.to(dtype) @ columns).add_(low_bias)  # (chunk, I + 1)
             delta = torch.softmax(logits, 1, out=logits)
-            likelihood = delta.gather(1, target)[:, 0].to(hidden.dtype)
-            total -= (likelihood.clamp_min(tiny).log() * share).sum()
-            delta.scatter_add_(1, target, delta.new_full((1, 1), -1).expand_as(target))
-            grad_hidden[part] = (delta @ low_embedding).to(hidden.dtype) * share[:, None]
-            shared = torch.cat((h * share[:, None], share[:, None]), 1)
-            grads = delta.t() @ shared.to(dtype)  # (I + 1, H + 1)
-            grad_embedding += grads[:, :-1]
-            grad_bias += grads[:, -1]
+            at_target = (torch.arange(len(h), device=h.device), target)
+            likelihood = delta[at_target].to(hidden.dtype)
+            total -= likelihood.clamp_min(tiny).log() @ share[:, 0]
+            delta[at_target] -= 1
+            grad_hidden[part] = (delta @ columns.t()).to(hidden.dtype).mul_(share)
+            grads += torch.cat((h * share, share), 1).to(dtype).t() @ delta
+        grad_embedding, grad_bias = grads[:-1].t(), grads[-1]
         ctx.save_for_backward(grad_hidden, grad_embedding, grad_bias)
         return total
 
