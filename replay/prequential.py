@@ -1,0 +1,160 @@
+"""Predict, then learn: one ordered stream through the engine and the baselines, ranks collected.
+
+Protocol `deployable`: every event is scored, whoever the user is; an item new to the stream is a
+miss, and so is one that the user already has while repeats are off.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from connectors.event import EventBatch
+from engine.metrics import PrequentialMetrics, Reason
+from replay.baselines import BASELINES
+from replay.stream import Rows, first_of_each, to_rows
+
+if TYPE_CHECKING:
+    from engine.recommender import Scored
+
+BLOCK = 8_192
+"""Events that the baselines take at a time, beside the engine."""
+
+ScoreAndLearn = Callable[[EventBatch], "Scored"]
+"""Ranks each event of a micro-batch with what was known before it, then learns it."""
+
+Progress = Callable[[int, int, float, float], None]
+"""Called with events done, events in all, and the leading model's Recall@10 and NDCG@10 so far."""
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """How one model ranked the n events of a stream.
+
+    ranks: int64 (n,), 0 = miss; reasons: int8 (n,) `Reason`; unknown_users: bool (n,);
+    log_losses: float64 (n,) nats, NaN where an event or the model has none.
+    """
+
+    ranks: NDArray[np.int64]
+    reasons: NDArray[np.int8]
+    unknown_users: NDArray[np.bool_]
+    log_losses: NDArray[np.float64]
+
+    def metrics(self) -> PrequentialMetrics:
+        metrics = PrequentialMetrics()
+        metrics.update(self.ranks, self.reasons, self.log_losses, self.unknown_users)
+        return metrics
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """What a replay gave: a track for each model, over the same number of events."""
+
+    tracks: dict[str, Track]
+    events: int
+    seconds: float
+
+
+def run(
+    score_and_learn: ScoreAndLearn | None,
+    baselines: Sequence[str],
+    batch: EventBatch,
+    *,
+    micro_batch: int = 256,
+    repeats: bool = False,
+    seed: int = 0,
+    progress: Progress | None = None,
+    feed: Iterable[EventBatch] | None = None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Results:
+    """Drive the engine (where there is one) and the named baselines over an ordered stream.
+
+    The engine gets `batch` in micro-batches, or takes them from `feed` where the events travel
+    through a broker. The baselines run in threads beside it; they are exact after every event
+    whatever the micro-batch. Models come back in the order engine, lrurec, baselines as named.
+
+    Raises ValueError for an unknown baseline, and where `feed` brings another number of events.
+    """
+    unknown = [name for name in baselines if name not in BASELINES]
+    if unknown:
+        raise ValueError(
+            f"baseline {unknown[0]!r} is not known: give one of {', '.join(BASELINES)}"
+        )
+    started = clock()
+    total = len(batch)
+    rows = to_rows(batch)
+    models = [BASELINES[name](rows.n_users, rows.n_items, repeats, seed) for name in baselines]
+    baseline_ranks: list[list[NDArray[np.int64]]] = [[] for _ in models]
+    scored: list[Scored] = []
+    leading = PrequentialMetrics()
+    reasons = reasons_of(rows, repeats)
+    micro_batches = iter(batch.micro_batches(micro_batch) if feed is None else feed)
+
+    def report_progress(ranks: NDArray[np.int64], of: NDArray[np.int8]) -> None:
+        leading.update(ranks, of)
+        if progress is not None:
+            so_far = leading.cumulative()
+            progress(leading.events, total, so_far["recall@10"], so_far["ndcg@10"])
+
+    with ThreadPoolExecutor(max(1, (os.cpu_count() or 1) - bool(score_and_learn))) as pool:
+        for start in range(0, total, BLOCK):
+            block = slice(start, min(start + BLOCK, total))
+            futures = [
+                pool.submit(model.rank_and_learn, rows.users[block], rows.items[block])
+                for model in models
+            ]
+            while score_and_learn is not None and leading.events < block.stop:
+                scored.append(score_and_learn(_next(micro_batches, leading.events, total)))
+                report_progress(scored[-1].ranks["engine"], scored[-1].reasons)
+            for collected, future in zip(baseline_ranks, futures, strict=True):
+                collected.append(future.result())
+            if score_and_learn is None and models:
+                report_progress(baseline_ranks[0][-1], reasons[block])
+
+    tracks = _engine_tracks(scored)
+    for name, parts in zip(baselines, baseline_ranks, strict=True):
+        ranks = np.concatenate([np.zeros(0, dtype=np.int64), *parts])
+        tracks[name] = Track(ranks, reasons, first_of_each(rows.users), np.full(total, np.nan))
+    return Results(tracks, total, clock() - started)
+
+
+def reasons_of(rows: Rows, repeats: bool) -> NDArray[np.int8]:
+    """(n,) `Reason` of every event of a stream: it depends on the stream alone."""
+    reasons = np.full(len(rows.users), Reason.RANKED, dtype=np.int8)
+    if not repeats:
+        pairs = rows.users.astype(np.int64) * rows.n_items + rows.items
+        reasons[~first_of_each(pairs)] = Reason.REPEAT
+    reasons[first_of_each(rows.items)] = Reason.NEW_ITEM
+    return reasons
+
+
+def _next(micro_batches: Iterator[EventBatch], done: int, total: int) -> EventBatch:
+    micro_batch = next((batch for batch in micro_batches if len(batch)), None)
+    if micro_batch is None:
+        raise ValueError(f"the feed ended after {done} of {total} events; check its source")
+    if done + len(micro_batch) > total:
+        raise ValueError(f"the feed brings more than the {total} events of the stream")
+    return micro_batch
+
+
+def _engine_tracks(scored: Sequence[Scored]) -> dict[str, Track]:
+    if not scored:
+        return {}
+    reasons = np.concatenate([part.reasons for part in scored])
+    unknown_users = np.concatenate([part.new_user for part in scored])
+    return {
+        name: Track(
+            np.concatenate([part.ranks[name] for part in scored]),
+            reasons,
+            unknown_users,
+            np.concatenate([part.log_losses[name] for part in scored]),
+        )
+        for name in scored[0].ranks
+    }

@@ -1,0 +1,89 @@
+"""The contract of everything that ranks events and learns them, as checks on a factory.
+
+A factory makes a fresh ranker from (n_users, n_items, repeats, seed); see
+`replay.baselines.base.Baseline` for what a ranker promises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from replay.baselines import Baseline
+from replay.prequential import reasons_of
+from replay.stream import Rows, to_rows
+from replay.synthetic import markov_stream
+
+Make = Callable[[int, int, bool, int], Baseline]
+
+
+def ranks_of(
+    make: Make, rows: Rows, repeats: bool, seed: int = 0, cuts: Sequence[int] = ()
+) -> np.ndarray:
+    """The ranks of a fresh ranker on a stream that is cut before the events `cuts`."""
+    ranker = make(rows.n_users, rows.n_items, repeats, seed)
+    parts = zip(np.split(rows.users, cuts), np.split(rows.items, cuts), strict=True)
+    return np.concatenate([ranker.rank_and_learn(users, items) for users, items in parts])
+
+
+def _stream(predictability: float, n_events: int = 1_500, n_items: int = 60) -> Rows:
+    return to_rows(markov_stream(20, n_items, n_events, predictability, seed=5))
+
+
+def check_any_cut_gives_the_same_ranks(make: Make) -> None:
+    rows = _stream(0.5)
+    for repeats in (False, True):
+        whole = ranks_of(make, rows, repeats)
+        assert np.array_equal(whole, ranks_of(make, rows, repeats, cuts=[0, 1, 2, 700, 1_499]))
+        assert np.array_equal(whole, ranks_of(make, rows, repeats, cuts=range(1, 1_500)))
+
+
+def check_new_items_and_repeats_are_the_only_misses(make: Make) -> None:
+    rows = _stream(0.5)
+    for repeats in (False, True):
+        missed = ranks_of(make, rows, repeats) == 0
+        assert np.array_equal(missed, reasons_of(rows, repeats) != 0)
+
+
+def check_ranks_stay_among_the_candidates(make: Make) -> None:
+    """A user who has all known items but k is never answered with a rank beyond k."""
+    rows = _stream(0.0)
+    ranks = ranks_of(make, rows, repeats=False)
+    has: dict[int, set[int]] = {}
+    known: set[int] = set()
+    for user, item, rank in zip(rows.users.tolist(), rows.items.tolist(), ranks, strict=True):
+        mine = has.setdefault(user, set())
+        assert rank <= len(known - mine)
+        mine.add(item)
+        known.add(item)
+
+
+def check_a_seed_fixes_the_ranks(make: Make) -> None:
+    rows = _stream(0.2)
+    assert np.array_equal(ranks_of(make, rows, True, seed=1), ranks_of(make, rows, True, seed=1))
+
+
+def check_near_chance_on_noise(make: Make) -> None:
+    """Neither order nor ties may leak the answer. Few events an item, so that ties are many."""
+    n_items, n_events = 300, 4_000
+    ranks = ranks_of(make, _stream(0.0, n_events, n_items), repeats=True)[1_000:]
+    deviation = np.sqrt(10 / n_items / len(ranks))
+    assert abs(np.mean((ranks > 0) & (ranks <= 10)) - 10 / n_items) < 4 * deviation
+    assert abs(np.mean(ranks) / n_items - 0.5) < 4 / np.sqrt(12 * len(ranks))
+
+
+CHECKS = (
+    check_any_cut_gives_the_same_ranks,
+    check_new_items_and_repeats_are_the_only_misses,
+    check_ranks_stay_among_the_candidates,
+    check_a_seed_fixes_the_ranks,
+    check_near_chance_on_noise,
+)
+"""What every ranker passes."""
+
+
+def check_finds_the_pattern(make: Make) -> None:
+    """What a ranker that looks at the user's newest items passes: almost sure on a sure walk."""
+    rows = _stream(1.0)
+    assert np.mean(ranks_of(make, rows, repeats=True)[1_000:] == 1) > 0.9
