@@ -14,33 +14,22 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any, BinaryIO
 
-from sqlalchemy import URL, Connection, Engine, Table, delete, func, select, text, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import URL, Connection, Engine, delete, func, select, text
 
+from connectors import dead_letters as letters
 from connectors import migrations
 from connectors.base import Chunk, DeadLetter, JournalEntry, Store, StoreError
+from connectors.dead_letters import StoredDeadLetter
 from connectors.lease import lock_file, lock_session
 from connectors.schema import chunks as chunk_table
-from connectors.schema import dead_letters as letter_table
 from connectors.schema import journal, snapshot, source_positions
-from connectors.sql import describe, errors_in_one_line, open_engine, parse_url, sqlite_path
+from connectors.sql import describe, errors_in_one_line, open_engine, parse_url, sqlite_path, upsert
 
 PAGE_ROWS = 500
 MIGRATION_LOCK = text("SELECT pg_advisory_xact_lock(757002)")
-
-
-@dataclass(frozen=True, slots=True)
-class StoredDeadLetter:
-    """A dead letter with its number, when it was stored and when it was replayed (Unix seconds)."""
-
-    id: int
-    letter: DeadLetter
-    created_at: float
-    replayed_at: float | None
 
 
 class Database(Store):
@@ -105,21 +94,26 @@ class Database(Store):
         """
         if self._read_only:
             raise StoreError(f"{self.name}: was opened read-only: open it for writing")
-        if self._writer is not None:
-            return
-        deadline = time.monotonic() + wait_s
-        with self._errors():
+        with self._one_writer, self._errors():
+            if self._writer is not None:
+                return
             connection = self._engine.connect().execution_options(writes=True)
             connection.detach()  # closing it ends the session, and the lease with it
-            while not self._try_lease(connection):
-                if time.monotonic() >= deadline:
-                    connection.close()
-                    raise StoreError(
-                        f"{self.name}: another engine writes to this database: "
-                        "stop it first, or give this one a database of its own"
-                    )
-                time.sleep(0.05)
-        self._writer = connection
+            try:
+                self._wait_for_lease(connection, time.monotonic() + wait_s)
+            except BaseException:
+                connection.close()
+                raise
+            self._writer = connection
+
+    def _wait_for_lease(self, connection: Connection, deadline: float) -> None:
+        while not self._try_lease(connection):
+            if time.monotonic() >= deadline:
+                raise StoreError(
+                    f"{self.name}: another engine writes to this database: "
+                    "stop it first, or give this one a database of its own"
+                )
+            time.sleep(0.05)
 
     def _try_lease(self, connection: Connection) -> bool:
         if self._is_postgres:
@@ -161,11 +155,7 @@ class Database(Store):
             ]
             if rows:
                 connection.execute(journal.insert(), rows)
-            if dead_letters:
-                once = self._insert(letter_table).on_conflict_do_nothing(
-                    index_elements=["topic", "partition", "offset"]
-                )
-                connection.execute(once, [_letter_row(letter, now) for letter in dead_letters])
+            letters.store(connection, dead_letters, now)
         return last + len(rows)
 
     def _advance(self, connection: Connection, topic: str, positions: Mapping[int, int]) -> None:
@@ -183,7 +173,7 @@ class Database(Store):
             {"topic": topic, "partition": int(partition), "next_offset": int(offset)}
             for partition, offset in positions.items()
         ]
-        connection.execute(self._upsert(source_positions), rows)
+        connection.execute(upsert(connection, source_positions), rows)
 
     def tail(self, after: int) -> Iterator[JournalEntry]:
         columns = select(journal.c.position, journal.c.kind, journal.c.payload)
@@ -224,9 +214,9 @@ class Database(Store):
                     "start again from what is durable"
                 )
             while page := list(islice(rows, PAGE_ROWS)):
-                connection.execute(self._upsert(chunk_table), page)
+                connection.execute(upsert(connection, chunk_table), page)
             here = {"id": 1, "position": int(position), "created_at": self._clock()}
-            connection.execute(self._upsert(snapshot), here)
+            connection.execute(upsert(connection, snapshot), here)
             connection.execute(delete(journal).where(journal.c.position <= position))
 
     def load_snapshot(self) -> tuple[int, Iterator[Chunk]]:
@@ -252,35 +242,19 @@ class Database(Store):
 
         `waiting`: only those that were not replayed.
         """
-        query = select(letter_table).where(letter_table.c.id > after_id)
-        if waiting:
-            query = query.where(letter_table.c.replayed_at.is_(None))
         with self._errors(), self._engine.connect() as connection:
-            rows = connection.execute(query.order_by(letter_table.c.id).limit(limit)).all()
-        return [
-            StoredDeadLetter(
-                row.id,
-                DeadLetter(row.topic, row.partition, row.offset, row.reason, row.raw),
-                row.created_at,
-                row.replayed_at,
-            )
-            for row in rows
-        ]
+            return letters.load(connection, limit, after_id, waiting)
 
     def count_dead_letters(self, waiting: bool = False) -> int:
         """How many there are; `waiting`: only those that were not replayed."""
-        query = select(func.count()).select_from(letter_table)
-        if waiting:
-            query = query.where(letter_table.c.replayed_at.is_(None))
         with self._errors(), self._engine.connect() as connection:
-            return connection.scalar(query) or 0
+            return letters.count(connection, waiting)
 
     def mark_replayed(self, ids: Sequence[int]) -> None:
         """Note that these were sent again. Needs no lease: an engine may be running."""
-        marked = update(letter_table).where(letter_table.c.id.in_(ids))
         writing = self._engine.execution_options(writes=True)
         with self._errors(), writing.begin() as connection:
-            connection.execute(marked.values(replayed_at=self._clock()))
+            letters.mark_replayed(connection, ids, self._clock())
 
     def close(self) -> None:
         """Give up the lease and every connection."""
@@ -313,27 +287,3 @@ class Database(Store):
         newest = select(func.max(journal.c.position)).scalar_subquery()
         pruned = select(snapshot.c.position).scalar_subquery()
         return connection.scalar(select(func.coalesce(newest, pruned, 0))) or 0
-
-    def _insert(self, table: Table) -> Any:
-        """INSERT in the dialect of this database: both know ON CONFLICT, in the same words."""
-        return (postgresql if self._is_postgres else sqlite).insert(table)
-
-    def _upsert(self, table: Table) -> Any:
-        insert = self._insert(table)
-        return insert.on_conflict_do_update(
-            index_elements=list(table.primary_key),
-            set_={c.name: insert.excluded[c.name] for c in table.columns if not c.primary_key},
-        )
-
-
-def _letter_row(letter: DeadLetter, now: float) -> dict[str, object]:
-    # A reason may quote anything; PostgreSQL takes neither NUL nor half a surrogate pair.
-    reason = letter.reason.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
-    return {
-        "topic": letter.topic,
-        "partition": int(letter.partition),
-        "offset": int(letter.offset),
-        "reason": reason,
-        "raw": letter.raw,
-        "created_at": now,
-    }

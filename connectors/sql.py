@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, make_url
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from connectors.base import ConnectorError, StoreError
@@ -110,6 +111,20 @@ def _sqlite_engine(url: URL, read_only: bool) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
+
+
+def insert(connection: Connection, table: Table) -> Any:
+    """INSERT in the dialect of `connection`: both know ON CONFLICT, in the same words."""
+    return (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(table)
+
+
+def upsert(connection: Connection, table: Table) -> Any:
+    """INSERT that replaces the row of the same primary key."""
+    statement = insert(connection, table)
+    return statement.on_conflict_do_update(
+        index_elements=list(table.primary_key),
+        set_={c.name: statement.excluded[c.name] for c in table.columns if not c.primary_key},
+    )
 
 
 @contextmanager

@@ -107,7 +107,7 @@ def running_server(programs: Path) -> Iterator[str]:
         yield url
     finally:
         if server is not None:
-            server.send_signal(signal.SIGINT)  # does not wait for clients to leave
+            server.send_signal(signal.SIGQUIT)  # at once: nothing of it is kept
             try:
                 server.wait(START_S)
             except subprocess.TimeoutExpired:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
@@ -95,6 +96,15 @@ def test_positions_alone_can_advance(database: Database) -> None:
     assert database.positions("events") == {0: 4}
 
 
+def test_numbers_may_come_out_of_arrays(database: Database) -> None:
+    one, two = np.arange(1, 3)
+    database.append([("batch", b"")], "events", {one: two}, [letter(two)])
+    database.save_snapshot(1, [Chunk("user", two, b"")])
+    assert database.positions("events") == {1: 2}
+    assert [chunk.key for chunk in database.load_snapshot()[1]] == [2]
+    assert [row.letter for row in database.dead_letters()] == [letter(2)]
+
+
 # ---- snapshot
 
 
@@ -163,10 +173,8 @@ def test_a_snapshot_is_read_as_of_one_moment(url: str, database: Database) -> No
     database.save_snapshot(1, (Chunk("user", key, b"old") for key in range(1200)))
     reader = Database.open(url, read_only=True)
     position, chunks = reader.load_snapshot()
-    first = next(chunks)
     database.save_snapshot(2, (Chunk("user", key, b"new") for key in range(1300)))
-    payloads = [first.payload, *(chunk.payload for chunk in chunks)]
-    assert (position, payloads) == (1, [b"old"] * 1200)
+    assert (position, [chunk.payload for chunk in chunks]) == (1, [b"old"] * 1200)
     reader.close()
 
 
@@ -309,6 +317,9 @@ def test_kill_9_leaves_a_journal_without_gaps_and_the_positions_that_belong_to_i
         process.wait()
         process.stdout.close()
 
+        reader = Database.open(url, read_only=True)
+        durable = reader.positions("events")
+        reader.close()
         database = Database.open(url)
         database.acquire_writer()
         snapshot, chunks = database.load_snapshot()
@@ -318,7 +329,7 @@ def test_kill_9_leaves_a_journal_without_gaps_and_the_positions_that_belong_to_i
         assert [entry.position for entry in tail] == list(expected)
         assert [int(entry.payload) for entry in tail] == list(expected)
         assert total == snapshot
-        assert database.positions("events") == {0: snapshot + len(tail)}
+        assert database.positions("events") == durable == {0: snapshot + len(tail)}
         assert snapshot + len(tail) >= acknowledged[-1]
         database.close()
 
