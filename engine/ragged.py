@@ -1,4 +1,4 @@
-"""Many growing rows of small integers in one pool: histories and seen items without an object each."""
+"""Many growing rows of small integers in one pool, without an object for each row."""
 
 from __future__ import annotations
 

@@ -166,9 +166,7 @@ class Recommender:
         if not self.uses_model:
             return None
         order = np.argsort(context.users, kind="stable")
-        unique, first, counts = np.unique(
-            context.users[order], return_index=True, return_counts=True
-        )
+        unique, first = np.unique(context.users[order], return_index=True)
         stored = self.states.hidden(unique)
         offsets = np.append(first, len(order)).astype(np.int64)
         after = self.states.advance(unique, context.items[order], offsets)
