@@ -129,6 +129,11 @@ def identifier(given: object) -> str:
         raise ValueError(f"is longer than {MAX_ID_CHARS} characters")
     if "\0" in given:
         raise ValueError("holds a null character")
+    if not given.isascii():
+        try:
+            given.encode()
+        except UnicodeEncodeError:
+            raise ValueError("holds half a surrogate pair") from None
     return given
 
 
