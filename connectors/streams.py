@@ -1,0 +1,58 @@
+"""The named streams: which files each one is made of, and where they lie in a folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from connectors.base import FileFormatError
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The names a stream's files may have, the first one found winning."""
+
+    events: tuple[str, ...]
+    titles: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StreamFiles:
+    """Where the events of a stream are, and the titles of its items where it has any."""
+
+    events: Path
+    titles: Path | None
+
+
+STREAMS: Final[dict[str, Names]] = {
+    "ml-1m": Names(("ratings.csv.gz", "ratings.csv", "ratings.dat"), ("movies.dat",)),
+    "ml-100k": Names(("u.data.gz", "u.data"), ("u.item",)),
+    "movietweetings": Names(("ratings.csv.gz", "ratings.csv"), ("movies.dat",)),
+    "yoochoose": Names(("clicks.csv.gz", "clicks.csv")),
+}
+
+
+def find(name: str, directory: str | Path) -> StreamFiles:
+    """The files of stream `name` in `directory`.
+
+    Raises FileFormatError where the stream is not known or its events are not there; titles may
+    be missing.
+    """
+    directory = Path(directory)
+    if name not in STREAMS:
+        raise FileFormatError(
+            f"stream {name!r} is not known: give one of {', '.join(STREAMS)}, or --file PATH"
+        )
+    names = STREAMS[name]
+    events = _first_file(directory, names.events)
+    if events is None:
+        looked = "is no folder" if not directory.is_dir() else f"has no {' or '.join(names.events)}"
+        raise FileFormatError(
+            f"{directory} {looked}: give --data the folder that holds the files of {name}"
+        )
+    return StreamFiles(events, _first_file(directory, names.titles))
+
+
+def _first_file(directory: Path, names: tuple[str, ...]) -> Path | None:
+    return next((directory / name for name in names if (directory / name).is_file()), None)
