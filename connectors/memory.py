@@ -62,7 +62,8 @@ class MemorySource:
         starts: dict[int, int] = {}
         for item in script:
             if isinstance(item, Pause | Abort):
-                self._items.append(item)
+                if not (isinstance(item, Abort) and item.happened):
+                    self._items.append(item)
                 continue
             partition = item.partition if isinstance(item, Event) else 0
             if partition not in starts:
@@ -90,8 +91,6 @@ class MemorySource:
             if isinstance(item, Pause):
                 break
             if isinstance(item, Abort):
-                if item.happened:
-                    continue
                 item.happened = True
                 raise item.exception
             partition, offset, record = item

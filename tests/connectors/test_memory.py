@@ -28,7 +28,12 @@ def test_records_come_in_order_and_at_most_as_many_as_asked() -> None:
 
 
 def test_offsets_count_within_each_partition() -> None:
-    script = [event("a", 1), event("b", 0, offset=99), event("c", 1), encode(event("d"))]
+    script: list[Item] = [
+        event("a", 1),
+        event("b", 0, offset=99),
+        event("c", 1),
+        encode(event("d")),
+    ]
     poll = MemorySource("events", script).poll(10, 0.0)
     assert [(e.user, e.partition, e.offset) for e in poll.events] == [
         ("a", 1, 0),
