@@ -25,7 +25,7 @@ START_S = 30
 
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
-    """The URL of a running server, password included. Make a database of your own on it."""
+    """The URL of a running server, password included."""
     programs = find_programs()
     if programs is None:
         reason = "no PostgreSQL server here: install one (initdb, postgres) or the wheel pgserver"
@@ -38,11 +38,11 @@ def postgres_url() -> Iterator[str]:
 
 @pytest.fixture
 def postgres_database(postgres_url: str) -> str:
-    """The URL of a new, empty database, for this test alone."""
+    """A URL that sees an empty schema, for this test alone: as good as a database, and cheaper."""
     name = f"test_{secrets.token_hex(6)}"
     with psycopg.connect(postgres_url, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-    return postgres_url.rpartition("/")[0] + f"/{name}"
+        connection.execute(f"CREATE SCHEMA {name}")
+    return f"{postgres_url}?options=-csearch_path%3D{name}"
 
 
 def find_programs() -> Path | None:

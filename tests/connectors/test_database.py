@@ -443,7 +443,7 @@ def test_a_wrong_password_is_said_and_never_shown(postgres_database: str) -> Non
 @pytest.mark.parametrize(
     ("part", "replacement", "step"),
     [
-        ("test_", "no_such_", "does not exist: create it"),
+        ("/postgres?", "/no_such?", "does not exist: create it"),
         ("127.0.0.1", "no-such-host.invalid", "correct the host"),
     ],
 )
