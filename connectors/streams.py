@@ -26,9 +26,11 @@ class StreamFiles:
 
 
 STREAMS: Final[dict[str, Names]] = {
-    "ml-1m": Names(("ratings.csv.gz", "ratings.csv", "ratings.dat"), ("movies.dat",)),
-    "ml-100k": Names(("u.data.gz", "u.data"), ("u.item",)),
-    "movietweetings": Names(("ratings.csv.gz", "ratings.csv"), ("movies.dat",)),
+    "ml-1m": Names(
+        ("ratings.csv.gz", "ratings.csv", "ratings.dat"), ("movies.dat", "movies.dat.gz")
+    ),
+    "ml-100k": Names(("u.data.gz", "u.data"), ("u.item", "u.item.gz")),
+    "movietweetings": Names(("ratings.csv.gz", "ratings.csv"), ("movies.dat", "movies.dat.gz")),
     "yoochoose": Names(("clicks.csv.gz", "clicks.csv")),
 }
 
