@@ -10,9 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Collection, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from queue import SimpleQueue
-from typing import Any, TypeVar
+from typing import Any
 
 from kafka import ConsumerRebalanceListener, KafkaConsumer, OffsetAndMetadata, TopicPartition
 from kafka.errors import (
@@ -32,10 +30,10 @@ from connectors.kafka_settings import (
     milliseconds,
     partition_count,
 )
+from connectors.relay import Relay
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
 Decode = Callable[[bytes, int, int, float], Event]
 Records = Mapping[TopicPartition, list[Any]]
 
@@ -50,9 +48,9 @@ class KafkaSource(ConsumerRebalanceListener):
 
     `decode(raw, partition, offset, broker_timestamp_s)` makes an event or raises InvalidRecord;
     `positions(topic)` tells the stored next offset by partition. `before_revoke()` is called before
-    partitions are given up (another member joins, the connection is made anew, `close`): it stores
-    what was polled, or forgets it. Without it, store what a poll brought before polling again.
-    Both are called inside `poll` or `close`, on the thread that called it.
+    partitions are given up (another member joins, the group has dropped us, the connection is made
+    anew, `close`): it stores what was polled, or forgets it. Without it, store what a poll brought
+    before polling again. Both are called inside `poll` or `close`, on the thread that called it.
 
     Raises SourceUnavailable where no broker answers, or the topic does not exist.
     """
@@ -72,9 +70,7 @@ class KafkaSource(ConsumerRebalanceListener):
         self._consumer: KafkaConsumer | None = None
         self._decode = decode
         self._positions = positions
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="kafka-poll")
-        self._turns: SimpleQueue[Callable[[], None] | Future[Any]] = SimpleQueue()
-        self._callback_error: BaseException | None = None
+        self._relay = Relay("kafka-poll", CALLBACK_TIMEOUT_S)
         self._next: dict[TopicPartition, int] = {}  # assigned partitions: what to read next,
         self._ends: dict[TopicPartition, int] = {}  # and where they end
         self._unstored: set[TopicPartition] = set()  # whose start is to be told with a poll
@@ -119,7 +115,7 @@ class KafkaSource(ConsumerRebalanceListener):
 
     def committed(self, positions: Mapping[int, int]) -> None:
         """Tell the broker, for its tools; where that fails, a line in the log."""
-        if self._consumer is None:
+        if self._consumer is None or not positions:
             return
         offsets = {
             partition: OffsetAndMetadata(offset)
@@ -145,14 +141,16 @@ class KafkaSource(ConsumerRebalanceListener):
         try:
             self._disconnect()
         finally:
-            self._worker.shutdown()
+            self._relay.close()
 
     # Records to events
 
     def _fetch(self, consumer: KafkaConsumer, max_events: int, timeout_s: float) -> Records:
         timeout_ms = milliseconds(timeout_s)
         try:
-            return self._run(lambda: consumer.poll(timeout_ms=timeout_ms, max_records=max_events))
+            return self._relay.run(
+                lambda: consumer.poll(timeout_ms=timeout_ms, max_records=max_events)
+            )
         except OffsetOutOfRangeError as error:
             self._leave_gap(consumer, error.args[0])
             return {}
@@ -204,15 +202,16 @@ class KafkaSource(ConsumerRebalanceListener):
     # The group
 
     def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
-        self._on_caller(lambda: self._take(assigned))
+        self._relay.bring(lambda: self._take(assigned))
 
     def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
         if revoked and self._joined:
-            self._on_caller(self._give_up)
+            self._relay.bring(self._give_up)
 
     def _take(self, assigned: Collection[TopicPartition]) -> None:
         """Read on where our database says, whatever the broker remembers of the group."""
         assert self._consumer is not None
+        self._stale = True  # unless this comes to its end
         stored = self._positions(self.topic)
         # A partition added to a topic that is read already holds nothing that may be left out.
         from_first = bool(stored) or self._settings.start == "earliest"
@@ -227,46 +226,21 @@ class KafkaSource(ConsumerRebalanceListener):
             else:
                 self._consumer.seek_to_end(partition)
         self._joined = True
+        self._stale = False
 
     def _give_up(self) -> None:
-        self._forget_partitions()
+        self._joined = False
+        self._stale = True  # unless this comes to its end
         if self.before_revoke is not None:
             self.before_revoke()
+        self._forget_partitions()
+        self._stale = False
 
     def _forget_partitions(self) -> None:
         self._joined = False
         self._next.clear()
         self._ends.clear()
         self._unstored.clear()
-
-    def _on_caller(self, work: Callable[[], None]) -> None:
-        """Do `work` on the thread that waits in `_run`; the client calls back on one of its own."""
-        done: Future[None] = Future()
-
-        def turn() -> None:
-            try:
-                work()
-                done.set_result(None)
-            except BaseException as error:
-                self._callback_error = error
-                self._stale = True
-                self._forget_partitions()
-                done.set_exception(error)
-
-        self._turns.put(turn)
-        done.result(CALLBACK_TIMEOUT_S)
-
-    def _run(self, call: Callable[[], T]) -> T:
-        """The result of `call`, made on the worker, while its callbacks are served here."""
-        job = self._worker.submit(call)
-        job.add_done_callback(self._turns.put)
-        while (turn := self._turns.get()) is not job:
-            if not isinstance(turn, Future):
-                turn()
-        error, self._callback_error = self._callback_error, None
-        if error is not None:
-            raise error
-        return job.result()
 
     # The connection
 
@@ -281,6 +255,7 @@ class KafkaSource(ConsumerRebalanceListener):
                 auto_offset_reset="none",
                 enable_auto_commit=False,
                 allow_auto_create_topics=False,
+                isolation_level="read_committed",
                 session_timeout_ms=10_000,
             )
             self._consumer.subscribe([self.topic], listener=self)
@@ -291,7 +266,7 @@ class KafkaSource(ConsumerRebalanceListener):
         try:
             if consumer is not None:
                 timeout_ms = milliseconds(REQUEST_TIMEOUT_S)
-                self._run(lambda: consumer.close(autocommit=False, timeout_ms=timeout_ms))
+                self._relay.run(lambda: consumer.close(autocommit=False, timeout_ms=timeout_ms))
         except KafkaError as error:
             log.warning("Kafka: leaving group %r failed: %s", self._settings.group, error)
         finally:
@@ -309,9 +284,11 @@ class KafkaSource(ConsumerRebalanceListener):
         if self._idle_s < self._settings.stall_timeout_s:
             return
         self._idle_s = 0.0
-        ends = consumer.end_offsets(list(self._next), timeout_ms=milliseconds(REQUEST_TIMEOUT_S))
+        timeout_ms = milliseconds(REQUEST_TIMEOUT_S)
+        self._ends = consumer.end_offsets(list(self._next), timeout_ms=timeout_ms)
         self._note_answer()
-        self._ends.update(ends)
+        for partition in self._next:  # the client also passes marks of transactions, no records
+            self._next[partition] = consumer.position(partition, timeout_ms=timeout_ms)
         waiting = sum(self.lag().values())
         suspicious = waiting or self._unstored or not self._joined
         self._suspicions = self._suspicions + 1 if suspicious else 0
@@ -351,7 +328,7 @@ class KafkaSource(ConsumerRebalanceListener):
         if not self._outage:
             self._outage = True
             servers = self._settings.bootstrap_servers
-            log.warning("Kafka: waiting for %s (%s: %s)", servers, type(error).__name__, error)
+            log.warning("Kafka: waiting for %s (%s)", servers, error)
 
     def _note_answer(self) -> None:
         if self._outage:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TypeVar
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
@@ -74,6 +75,9 @@ class KafkaSettings:
         if protocol not in SECURITY_PROTOCOLS:
             choices = ", ".join(SECURITY_PROTOCOLS)
             raise ConnectorError(f"security_protocol is {protocol!r}: use one of {choices}")
+        for name in ("ssl_cafile", "ssl_certfile", "ssl_keyfile", "ssl_crlfile"):
+            if name in self.extra and not Path(str(self.extra[name])).is_file():
+                raise ConnectorError(f"{name}: there is no file {str(self.extra[name])!r}")
 
     def connect(self, client: Callable[..., T], **own: object) -> T:
         """A connected consumer, producer or admin client; `extra` wins over `own`.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -49,7 +50,7 @@ class Reader:
         self.events: list[Event] = []
         self.dead: list[DeadLetter] = []
         self.revoked = 0
-        self.source = KafkaSource(settings, topic, decode, lambda _: dict(stored), self._on_revoke)
+        self.source = KafkaSource(settings, topic, decode, self._positions, self._on_revoke)
 
     def read(self, max_events: int = 1000, timeout_s: float = 0.2) -> Poll:
         poll = self.source.poll(max_events, timeout_s)
@@ -67,7 +68,12 @@ class Reader:
     def items(self) -> list[str]:
         return [event.item for event in self.events]
 
+    def _positions(self, topic: str) -> dict[int, int]:
+        assert threading.current_thread() is threading.main_thread()
+        return dict(self.stored)
+
     def _on_revoke(self) -> None:
+        assert threading.current_thread() is threading.main_thread()
         self.revoked += 1
 
 
@@ -389,6 +395,7 @@ def test_an_unreachable_broker_is_named_with_the_next_step():
         ({"start": "newest"}, "start is 'newest': use 'earliest' or 'latest'"),
         ({"extra": {"sasl_mechanisms": "PLAIN"}}, "did you mean 'sasl_mechanism'?"),
         ({"extra": {"security_protocol": "TLS"}}, "use one of PLAINTEXT, SSL, SASL_PLAINTEXT"),
+        ({"extra": {"ssl_cafile": "/no/such.pem"}}, "ssl_cafile: there is no file '/no/such.pem'"),
         ({"extra": {"enable_auto_commit": True}}, "'enable_auto_commit' is not free"),
     ],
 )
@@ -400,7 +407,7 @@ def test_a_wrong_setting_is_refused_in_one_line(wrong, message):
 
 
 def test_a_setting_the_client_refuses_is_refused_in_one_line():
-    settings = KafkaSettings("127.0.0.1:9092", extra={"acks": "some"})
+    settings = KafkaSettings("127.0.0.1:9092", extra={"request_timeout_ms": 1})
     with pytest.raises(ConnectorError, match="Kafka refuses the settings") as error:
-        KafkaPublisher(settings)
+        settings.connect(KafkaConsumer)
     assert "\n" not in str(error.value)
