@@ -171,9 +171,9 @@ class Broker:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((HOST, self._port))
-            except OSError as error:
+            except (OSError, OverflowError) as error:
                 raise BrokerError(
-                    f"port {self._port} is taken ({error.strerror}): choose another with --port"
+                    f"cannot listen on port {self._port} ({error}): choose another with --port"
                 ) from None
 
     def _wait_until_started(self, process: subprocess.Popen[bytes], begin: int) -> None:
