@@ -75,7 +75,7 @@ def decode(
 
     `fields` maps our names (the keys of `SPELLINGS`) to the record's: `{"user_id": "uid"}`; they
     go before every known spelling. `timestamp_default`, Unix seconds, stands in where the record
-    has no timestamp. Raises InvalidRecord, and nothing else, where `raw` is not an event.
+    has no timestamp, unless it is negative: brokers write -1 for none. Raises InvalidRecord, and nothing else, where `raw` is not an event.
     """
     try:
         if not raw.isascii():
@@ -91,7 +91,7 @@ def decode(
 
     user = _checked("user_id", record.user_id, identifier)
     item = _checked("item_id", record.item_id, identifier)
-    if record.timestamp is None and timestamp_default is not None:
+    if record.timestamp is None and timestamp_default is not None and timestamp_default >= 0:
         timestamp = timestamp_default
     else:
         timestamp = _checked("timestamp", record.timestamp, seconds)
