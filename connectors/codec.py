@@ -75,7 +75,8 @@ def decode(
 
     `fields` maps our names (the keys of `SPELLINGS`) to the record's: `{"user_id": "uid"}`; they
     go before every known spelling. `timestamp_default`, Unix seconds, stands in where the record
-    has no timestamp, unless it is negative: brokers write -1 for none. Raises InvalidRecord, and nothing else, where `raw` is not an event.
+    has no timestamp, unless it is negative: brokers write -1 for none. Raises InvalidRecord, and
+    nothing else, where `raw` is not an event.
     """
     try:
         if not raw.isascii():
