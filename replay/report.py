@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
@@ -18,6 +19,7 @@ from rich.text import Text
 from engine.metrics import RANK_METRICS
 from replay.prequential import Results
 
+_SHOWN = tuple(metric for metric in RANK_METRICS if metric != "ndcg@1")  # it is recall@1
 _PACKAGES = ("lrustream", "torch", "numpy", "numba", "river")
 
 
@@ -88,11 +90,12 @@ def save_json(results: Results, manifest: Manifest, path: str | Path) -> None:
 def to_table(results: Results, manifest: Manifest) -> Group:
     """The report for a terminal: models as rows, the best of each column in bold."""
     summaries = _summaries(results)
-    table = Table(title=f"{manifest.stream}: ranked before learned, event by event")
-    table.add_column("model")
-    for metric in RANK_METRICS:
-        table.add_column(_heading(metric), justify="right")
-    cells = {name: [_cell(s[metric]) for metric in RANK_METRICS] for name, s in summaries.items()}
+    title = f"{manifest.stream}: ranked before learned, event by event"
+    table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("model", no_wrap=True)
+    for metric in _SHOWN:
+        table.add_column(_heading(metric), justify="right", no_wrap=True)
+    cells = {name: [_cell(s[metric]) for metric in _SHOWN] for name, s in summaries.items()}
     best = [max(column) for column in zip(*cells.values(), strict=True)]
     for name, row in cells.items():
         shown = (

@@ -44,7 +44,8 @@ RULES = {
     "lrurec.weights": Rule(("lrurec",), frozenset({"torch", "numpy", "safetensors"})),
     "connectors": Rule(
         ("connectors",),
-        frozenset({"numpy", "sqlalchemy", "alembic", "kafka", "fastapi", "msgspec", "pyarrow"}),
+        frozenset({"numpy", "sqlalchemy", "alembic", "kafka", "fastapi", "uvicorn"})
+        | {"msgspec", "pyarrow", "pydantic"},
         at_most=1,
     ),
     "engine": Rule(
@@ -55,9 +56,10 @@ RULES = {
         ("replay", "engine", "lrurec", "connectors.event"),
         frozenset({"torch", "numpy", "numba", "rich"}),
     ),
-    "cli": Rule(PACKAGES, frozenset({"torch", "numpy", "click", "rich", "uvicorn"})),
+    "cli": Rule(PACKAGES, frozenset({"torch", "numpy", "click", "rich"})),
 }
-SAME_LIBRARY = {"alembic": "sqlalchemy"}  # migrations are part of the database's library
+# Migrations are part of the database's library, and an application of the server it runs in.
+SAME_LIBRARY = {"alembic": "sqlalchemy", "uvicorn": "fastapi"}
 
 
 def module_name(path: Path) -> str:
