@@ -46,8 +46,7 @@ def windows(sequences: Sequence[NDArray[np.integer]], max_length: int) -> list[N
         events = len(sequence)
         if events < 2:
             continue
-        count = (events - 1) // max_length if events >= 2 * max_length else 1
-        for k in range(max(count, 1)):
+        for k in range(max((events - 1) // max_length, 1)):
             end = events - k * max_length
             pieces.append(sequence[max(end - max_length - 1, 0) : end])
     return pieces

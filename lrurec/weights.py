@@ -58,10 +58,10 @@ def load_extra(path: str | Path) -> dict[str, Any]:
     return extra
 
 
-def import_checkpoint(path: str | Path) -> LRURec:
+def import_checkpoint(path: str | Path, dropout: float = 0.2) -> LRURec:
     """A published checkpoint (a torch file with a `model_state_dict`) as our model; same scores.
 
-    Dropout is not in such a file: the model gets the default. Raises FileNotFoundError, and
+    The dropout rate, for training on, is not in such a file. Raises FileNotFoundError, and
     ValueError where the file holds anything else, or objects other than tensors and plain
     containers (those are never unpickled).
     """
@@ -78,16 +78,17 @@ def import_checkpoint(path: str | Path) -> LRURec:
     if not isinstance(published, dict):
         raise ValueError(f"{path}: no model_state_dict in it; give a checkpoint of LRURec")
     try:
-        config, tensors = _translate(published)
-        return _build(config, tensors)
+        items, width, blocks, tensors = _translate(published)
+        return _build(ModelConfig(items, width, blocks, dropout), tensors)
     except KeyError as error:
         raise ValueError(f"{path}: parameter {error} is missing; not an LRURec") from error
     except (AttributeError, TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"{path}: not the weights of an LRURec: {_one_line(error)}") from error
 
 
-def _translate(published: Mapping[str, Tensor]) -> tuple[ModelConfig, dict[str, Tensor]]:
-    """The authors' parameters by our names; complex ones as stacked real parts (see `layers`)."""
+def _translate(published: Mapping[str, Tensor]) -> tuple[int, int, int, dict[str, Tensor]]:
+    """Items, width, blocks, and the authors' parameters by our names, complex ones as stacked
+    real parts (see `layers`)."""
     left = dict(published)
     rows, width = left["embedding.token.weight"].shape
     tensors = {
@@ -122,7 +123,7 @@ def _translate(published: Mapping[str, Tensor]) -> tuple[ModelConfig, dict[str, 
         blocks += 1
     if left:
         raise ValueError(f"unknown parameter {min(left)!r}")
-    return ModelConfig(items=rows - 1, width=width, blocks=blocks), tensors
+    return rows - 1, width, blocks, tensors
 
 
 def _build(config: ModelConfig, tensors: Mapping[str, Tensor]) -> LRURec:
