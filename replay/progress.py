@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     Progress,
     Task,
+    TaskProgressColumn,
     TextColumn,
     TimeRemainingColumn,
 )
@@ -29,13 +29,13 @@ class _SpeedColumn(TextColumn):
 
 @contextmanager
 def progress_bar(name: str) -> Iterator[prequential.Progress]:
-    """Yields what `prequential.run` calls; drawn on standard error, gone without a terminal."""
+    """Yields what `prequential.run` calls; drawn on standard error."""
     bar = Progress(
         TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
+        BarColumn(bar_width=10),
+        TaskProgressColumn(),
         _SpeedColumn(""),
-        TextColumn("Recall@10 {task.fields[recall]:.4f} NDCG@10 {task.fields[ndcg]:.4f}"),
+        TextColumn("Recall/NDCG@10 {task.fields[recall]:.4f}/{task.fields[ndcg]:.4f}"),
         TimeRemainingColumn(),
         console=Console(stderr=True),
         speed_estimate_period=SPEED_WINDOW_S,

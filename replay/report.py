@@ -146,4 +146,4 @@ def _heading(metric: str) -> str:
 
 
 def _cell(value: float) -> str:
-    return f"{value:.4f}"
+    return f"{value:.4f}".removeprefix("0")

@@ -80,8 +80,8 @@ def test_the_table_names_the_models_and_what_was_left_out() -> None:
 def test_the_best_of_a_column_is_bold() -> None:
     found = results()
     bold = "\x1b[1m"
-    best = f"{found.tracks['transition'].metrics().summary()['recall@1']:.4f}"
-    other = f"{found.tracks['popularity'].metrics().summary()['recall@1']:.4f}"
+    best = f"{found.tracks['transition'].metrics().summary()['recall@1']:.4f}".removeprefix("0")
+    other = f"{found.tracks['popularity'].metrics().summary()['recall@1']:.4f}".removeprefix("0")
     text = shown(found)
     assert bold + best in text
     assert bold + other not in text
