@@ -1,0 +1,192 @@
+"""The local HTTP API of a running engine, and the few lines that ask it.
+
+    GET  /recommend/{user}?k=10&exclude=ITEM      the user's best items
+    GET  /stats                                   counts, metrics, memory and caps
+    GET  /models                                  versions, the live one marked
+    POST /models/{version}/promote                make a version the live one
+    POST /models/rollback                         make the version before it the live one
+    GET  /health                                  that it answers
+
+Answers are JSON. A request that cannot be is answered with a 4xx and `{"detail": "one line"}`.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Collection, Sequence
+from typing import Annotated, Any, Protocol
+from urllib.parse import quote, urlencode
+
+import uvicorn
+from fastapi import FastAPI, HTTPException, Query, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+
+from connectors.base import ConnectorError
+
+MAX_K = 1000
+ASK_TIMEOUT_S = 10.0
+STOP_TIMEOUT_S = 5.0
+
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # this machine, no proxy
+
+
+class Answers(Protocol):
+    """What is served. Called from many threads at once."""
+
+    def recommend(
+        self, user: str, k: int, exclude: Collection[str]
+    ) -> Sequence[tuple[str, float]]: ...
+
+    def stats(self) -> dict[str, Any]: ...
+
+    def models(self) -> list[dict[str, Any]]: ...
+
+    def promote(self, version: int) -> int:
+        """The version that is live now. Raises ValueError where there is no such version."""
+        ...
+
+    def rollback(self) -> int:
+        """The version that is live now. Raises ValueError where there is none before it."""
+        ...
+
+
+def build(answers: Answers) -> FastAPI:
+    """The application."""
+    app = FastAPI(title="lrustream", docs_url=None, redoc_url=None, openapi_url=None)
+
+    @app.get("/recommend/{user:path}")
+    def recommend(
+        user: str,
+        k: Annotated[int, Query(ge=1, le=MAX_K)] = 10,
+        exclude: Annotated[list[str] | None, Query()] = None,
+    ) -> dict[str, Any]:
+        return recommendation(user, answers.recommend(user, k, exclude or ()))
+
+    @app.get("/stats")
+    def stats() -> dict[str, Any]:
+        return answers.stats()
+
+    @app.get("/models")
+    def models() -> list[dict[str, Any]]:
+        return answers.models()
+
+    @app.post("/models/{version:int}/promote")
+    def promote(version: int) -> dict[str, int]:
+        return {"live": _or_conflict(lambda: answers.promote(version))}
+
+    @app.post("/models/rollback")
+    def rollback() -> dict[str, int]:
+        return {"live": _or_conflict(answers.rollback)}
+
+    @app.get("/health")
+    def health() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @app.exception_handler(RequestValidationError)
+    def refuse(_: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        detail = f"{first['loc'][-1]}: {first['msg'].removeprefix('Input ').lower()}"
+        return JSONResponse({"detail": detail}, status_code=422)
+
+    return app
+
+
+def recommendation(user: str, items: Sequence[tuple[str, float]]) -> dict[str, Any]:
+    """An answer as JSON: the user, and items with their probabilities, best first."""
+    return {"user": user, "items": [{"item": item, "probability": p} for item, p in items]}
+
+
+class HttpServer:
+    """The API in a thread of its own, from construction until `close`.
+
+    `port` 0 takes a free one; `address` is http://HOST:PORT. Raises ConnectorError where the port
+    cannot be had.
+    """
+
+    def __init__(self, answers: Answers, host: str = "127.0.0.1", port: int = 8000) -> None:
+        self._socket = _bind(host, port)
+        self.address = f"http://{host}:{self._socket.getsockname()[1]}"
+        config = uvicorn.Config(build(answers), log_level="warning", lifespan="off")
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(
+            target=self._server.run, kwargs={"sockets": [self._socket]}, name="http", daemon=True
+        )
+        self._thread.start()
+
+    def close(self) -> None:
+        """Finish the requests under way, and stop."""
+        self._server.should_exit = True
+        self._thread.join(STOP_TIMEOUT_S)
+        self._socket.close()
+
+
+class HttpClient:
+    """Asks a running engine; every method raises ConnectorError with the server's own words."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+
+    def is_there(self) -> bool:
+        try:
+            return bool(self._ask("/health") == {"status": "ok"})
+        except ConnectorError:
+            return False
+
+    def recommend(self, user: str, k: int, exclude: Collection[str]) -> list[tuple[str, float]]:
+        query = urlencode({"k": k, "exclude": list(exclude)}, doseq=True)
+        answer = self._ask(f"/recommend/{quote(user, safe='')}?{query}")
+        return [(row["item"], row["probability"]) for row in answer["items"]]
+
+    def stats(self) -> dict[str, Any]:
+        found: dict[str, Any] = self._ask("/stats")
+        return found
+
+    def models(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self._ask("/models")
+        return found
+
+    def promote(self, version: int) -> int:
+        return int(self._ask(f"/models/{version}/promote", method="POST")["live"])
+
+    def rollback(self) -> int:
+        return int(self._ask("/models/rollback", method="POST")["live"])
+
+    def _ask(self, path: str, method: str = "GET") -> Any:
+        request = urllib.request.Request(self.address + path, method=method)
+        try:
+            with _DIRECT.open(request, timeout=ASK_TIMEOUT_S) as response:
+                return json.load(response)
+        except urllib.error.HTTPError as error:
+            raise ConnectorError(_detail(error)) from None
+        except (OSError, ValueError) as error:
+            raise ConnectorError(f"{self.address} does not answer: {error}") from None
+
+
+def _or_conflict(change: Any) -> int:
+    try:
+        return int(change())
+    except ValueError as error:
+        raise HTTPException(409, str(error)) from None
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family)
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConnectorError(
+            f"cannot serve HTTP at {host}:{port}: {reason}: give another --port, 0 for any free one"
+        ) from None
+
+
+def _detail(error: urllib.error.HTTPError) -> str:
+    try:
+        return str(json.load(error)["detail"])
+    except (ValueError, KeyError, TypeError):
+        return f"{error.url}: {error.code} {error.reason}"
