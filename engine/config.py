@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 EXPERTS = ("popularity", "rules", "repeat", "lrurec")
+FINETUNE_MODES = ("background", "inline")
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,9 @@ class EngineConfig:
     precision: str = "bfloat16"
     """Of the score matmuls in training; weights and sums stay float32."""
 
+    finetune_mode: str = "background"
+    """How `serve` fine-tunes: in a process of its own, or inline, so that a run repeats exactly
+    while events wait. A replay always does it inline."""
     finetune_first: int = 500
     """Events before the first fine-tune."""
     finetune_growth: float = 0.05
@@ -86,5 +90,38 @@ class EngineConfig:
                 )
         if not 0.0 <= self.dropout < 1.0:
             raise ValueError(f"dropout: {self.dropout} is outside [0, 1)")
+        if self.finetune_mode not in FINETUNE_MODES:
+            raise ValueError(
+                f"finetune_mode: {self.finetune_mode!r}; choose {' or '.join(FINETUNE_MODES)}"
+            )
         if self.precision not in ("float32", "bfloat16"):
             raise ValueError(f"precision: {self.precision!r}; choose float32 or bfloat16")
+
+
+@dataclass(frozen=True)
+class LoopConfig:
+    """How the loop of `serve` polls and stores; nothing here changes what is learned, but that
+    `max_wait_s` may cut smaller micro-batches out of a slow stream.
+
+    Raises ValueError where a value is out of its range.
+    """
+
+    max_wait_s: float = 0.2
+    """A micro-batch that is not full is learned when its oldest event has waited so long."""
+    snapshot_events: int = 100_000
+    """A snapshot is due after so many events: what a start may have to learn again ..."""
+    snapshot_seconds: float = 300.0
+    """... or when so many seconds have passed since the last one and something came."""
+    recommendations: int = 10
+    """Items of an answer that is written to the output topic."""
+    keep_versions: int = 5
+
+    def __post_init__(self) -> None:
+        for name in ("snapshot_events", "recommendations", "keep_versions"):
+            if getattr(self, name) < 1:
+                raise ValueError(
+                    f"{name}: {getattr(self, name)} is below 1; give a positive number"
+                )
+        for name in ("max_wait_s", "snapshot_seconds"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name}: {getattr(self, name)} is below 0; give 0 or more")

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import numpy as np
+import torch
 from torch import Tensor
 
 from connectors.event import EventBatch
 from engine import finetune
 from engine.config import EngineConfig
+from engine.durable import Arrays, Durable, Tensors
 from engine.finetune import Candidate
 from engine.metrics import PrequentialMetrics
 from engine.recommender import Recommender, Scored
+from engine.states import States
 from engine.window import Window
+from lrurec.model import LRURec
 
 
 class Engine:
@@ -22,6 +29,7 @@ class Engine:
         self.window = Window(config)
         self.metrics = PrequentialMetrics()
         self.trained: dict[str, Tensor] | None = None
+        """The trainer's state as the live version left it; None before the first."""
         self.next_version = 1
 
     def process(self, batch: EventBatch, score: bool = True) -> Scored | None:
@@ -34,9 +42,13 @@ class Engine:
         self.window.learn(rows, self.recommender.event_time, losses)
         return scored
 
+    def due(self) -> str | None:
+        """Why a fine-tune is due now ("count", "time" or "drift"), or None."""
+        return self.window.due() if self.recommender.uses_model else None
+
     def finetune_if_due(self) -> Candidate | None:
         """Inline: train, gate and, where accepted, swap before the next event."""
-        if not self.recommender.uses_model or (reason := self.window.due()) is None:
+        if (reason := self.due()) is None:
             return None
         candidate = finetune.run(self.prepare(reason))
         self.take(candidate)
@@ -50,9 +62,77 @@ class Engine:
         self.next_version += 1
         return job
 
-    def take(self, candidate: Candidate) -> None:
+    def take(self, candidate: Candidate, states: States | None = None) -> None:
         """Swap an accepted candidate in; drop a rejected one. Either way its window is used."""
-        self.window.cut(candidate.window_end)
+        self.settle(candidate.version, candidate.window_end)
         if candidate.accepted:
-            self.trained = candidate.trained
-            self.recommender.swap(candidate.model, candidate.version)
+            self.swap(candidate.model, candidate.trained, candidate.version, states)
+
+    def settle(self, version: int, window_end: int) -> None:
+        """The fine-tune of `version` is over: its part of the window is used."""
+        self.window.cut(window_end)
+        self.next_version = max(self.next_version, version + 1)
+
+    def swap(
+        self,
+        model: LRURec,
+        trained: dict[str, Tensor] | None,
+        version: int,
+        states: States | None = None,
+    ) -> None:
+        """Make a version live, together with the state of its trainer (None: not kept)."""
+        self.trained = trained
+        self.recommender.swap(model, version, states)
+
+    # ---- what snapshots hold
+
+    def parts(self) -> dict[str, Durable]:
+        """Everything durable but the weights of versions, by name."""
+        recommender = self.recommender
+        return {
+            "engine": self,
+            "users": recommender.users,
+            "items": recommender.items,
+            "histories": recommender.histories,
+            "mixture": Tensors(recommender.mixture),
+            "metrics": self.metrics,
+            "window": self.window,
+            **recommender.experts.parts(),
+        }
+
+    def changes(self) -> Iterator[tuple[int, Arrays]]:
+        """The counters, and the rows that the live model has grown since its version was trained
+        (`Durable`): how a new item's row begins depends on when it came."""
+        recommender = self.recommender
+        model = recommender.model
+        first = len(self.trained["model.item_bias"]) if self.trained else 1
+        if not recommender.uses_model:
+            first = len(model.item_bias)
+        yield (
+            0,
+            {
+                "events": np.array(recommender.events),
+                "event_time": np.array(recommender.event_time),
+                "version": np.array(recommender.version),
+                "next_version": np.array(self.next_version),
+                "first_row": np.array(first),
+                "embedding": model.embedding[first:].detach().cpu().numpy(),
+                "item_bias": model.item_bias[first:].detach().cpu().numpy(),
+            },
+        )
+
+    def restore(self, block: int, arrays: Arrays) -> None:
+        """Take back the counters and the grown rows; the live version's weights are in place."""
+        recommender = self.recommender
+        recommender.events = int(arrays["events"])
+        recommender.event_time = float(arrays["event_time"])
+        recommender.version = int(arrays["version"])
+        self.next_version = int(arrays["next_version"])
+        model, first = recommender.model, int(arrays["first_row"])
+        rows = first + len(arrays["item_bias"])
+        if rows > model.config.items + 1:
+            model.grow(rows - 1)
+        with torch.no_grad():
+            for name in ("embedding", "item_bias"):
+                values = getattr(model, name)
+                values[first:rows] = torch.from_numpy(arrays[name]).to(values)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from engine.config import EngineConfig
 from engine.context import Context
+from engine.durable import Durable, Tensors
 from engine.popularity import HALF_LIVES, Popularity
 from engine.rules import SETTINGS, SequentialRules
 from lrurec.model import LRURec
@@ -47,6 +48,11 @@ class Experts:
     @property
     def nbytes(self) -> int:
         return self.popularity.nbytes + (self.rules.nbytes if self.rules else 0)
+
+    def parts(self) -> dict[str, Durable]:
+        """What snapshots hold of the experts, by name."""
+        parts: dict[str, Durable] = {"popularity": Tensors(self.popularity)}
+        return parts | ({"rules": self.rules} if self.rules else {})
 
     def grow(self, items: int) -> None:
         self.popularity.grow(items)

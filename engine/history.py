@@ -5,17 +5,24 @@ History is the truth; states are a cache of it (docs: the state starts at an anc
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.durable import Arrays
 from engine.ragged import IntArray, RaggedRows
+
+BLOCK = 64
+"""Users that a snapshot writes together."""
 
 
 class Histories:
     """Histories of all users, by user row.
 
     `total` counts a user's events for ever; `events` holds those since the anchor; `seen` holds
-    every item once. `epoch` is the number of swaps at which the anchor was last set.
+    every item once; `partition` is the source's, of the user's newest event. `changed` marks the
+    users of whom the last snapshot does not know all.
     """
 
     def __init__(self, history: int) -> None:
@@ -23,16 +30,15 @@ class Histories:
         self.events = RaggedRows()
         self.seen = RaggedRows()
         self.total = np.zeros(0, dtype=np.int64)
-        self.epoch = np.zeros(0, dtype=np.int64)
-        self.trained = np.zeros(0, dtype=np.int64)
-        """How many of a user's events were in the window of an earlier fine-tune."""
+        self.partition = np.zeros(0, dtype=np.int32)
+        self.changed = np.zeros(0, dtype=bool)
 
     def __len__(self) -> int:
         return len(self.events)
 
     @property
     def nbytes(self) -> int:
-        arrays = self.total.nbytes + self.epoch.nbytes + self.trained.nbytes
+        arrays = self.total.nbytes + self.partition.nbytes + self.changed.nbytes
         return self.events.nbytes + self.seen.nbytes + arrays
 
     def resize(self, users: int) -> None:
@@ -40,22 +46,30 @@ class Histories:
         self.seen.resize(users)
         if users > len(self.total):
             grown = max(users, 2 * len(self.total), 64)
-            for name in ("total", "epoch", "trained"):
-                new = np.zeros(grown, dtype=np.int64)
-                new[: len(getattr(self, name))] = getattr(self, name)
+            for name in ("total", "partition", "changed"):
+                old = getattr(self, name)
+                new = np.zeros(grown, dtype=old.dtype)
+                new[: len(old)] = old
                 setattr(self, name, new)
 
-    def anchor(self, users: IntArray, epoch: int) -> None:
-        """Move the anchors that a swap since `epoch` sets: `history` events before the newest."""
-        for user in users[self.epoch[users] != epoch]:
-            self.events.keep_last(int(user), self.history)
-            self.epoch[user] = epoch
+    def anchor_all(self) -> None:
+        """Move every anchor as a swap does: `history` events before the newest."""
+        lengths = self.events.lengths(np.arange(len(self)))
+        self.move_up(np.flatnonzero(lengths > self.history))
 
-    def learn(self, users: IntArray, items: IntArray, repeat: NDArray[np.bool_]) -> None:
+    def learn(
+        self,
+        users: IntArray,
+        items: IntArray,
+        repeat: NDArray[np.bool_],
+        partitions: NDArray[np.int32],
+    ) -> None:
         """Append events in order; `repeat` marks those whose item the user already had."""
         self.events.append(users, items)
         self.seen.append(users[~repeat], items[~repeat])
         np.add.at(self.total, users, 1)
+        self.partition[users] = partitions
+        self.changed[users] = True
 
     def overdue(self, users: IntArray) -> IntArray:
         """Those of `users` with 2 x `history` events behind the anchor: it must move up."""
@@ -65,3 +79,31 @@ class Histories:
         """Set the anchor of each user `history` events before the newest."""
         for user in users:
             self.events.keep_last(int(user), self.history)
+        self.changed[users] = True
+
+    def changes(self) -> Iterator[tuple[int, Arrays]]:
+        """The blocks with a user who changed since the last call (`Durable`)."""
+        for block in np.unique(np.flatnonzero(self.changed) // BLOCK).tolist():
+            users = np.arange(block * BLOCK, min((block + 1) * BLOCK, len(self)))
+            yield (
+                block,
+                {
+                    "events": self.events.gather(users)[0].astype(np.int32),
+                    "events_lengths": self.events.lengths(users),
+                    "seen": self.seen.gather(users)[0].astype(np.int32),
+                    "seen_lengths": self.seen.lengths(users),
+                    "total": self.total[users],
+                    "partition": self.partition[users],
+                },
+            )
+        self.changed[:] = False
+
+    def restore(self, block: int, arrays: Arrays) -> None:
+        count = len(arrays["total"])
+        users = np.arange(block * BLOCK, block * BLOCK + count)
+        self.resize(block * BLOCK + count)
+        for rows, name in ((self.events, "events"), (self.seen, "seen")):
+            owners = np.repeat(users, arrays[f"{name}_lengths"])
+            rows.append(owners, arrays[name].astype(np.int64))
+        self.total[users] = arrays["total"]
+        self.partition[users] = arrays["partition"]

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+
+from engine.durable import Arrays
+
+BLOCK = 1024
+"""Names that a snapshot writes together."""
 
 
 class Vocabulary:
@@ -14,6 +20,7 @@ class Vocabulary:
     def __init__(self, names: Iterable[str] = ()) -> None:
         self.names: list[str] = []
         self._rows: dict[str, int] = {}
+        self._written = 0
         self.add(list(names))
 
     def __len__(self) -> int:
@@ -35,3 +42,18 @@ class Vocabulary:
                 known.append(name)
             result[i] = row
         return result
+
+    def changes(self) -> Iterator[tuple[int, Arrays]]:
+        """The blocks of names that are new since the last call (`Durable`)."""
+        for block in range(self._written // BLOCK, -(-len(self) // BLOCK)):
+            names = self.names[block * BLOCK : (block + 1) * BLOCK]
+            yield block, {"json": np.frombuffer(json.dumps(names).encode(), dtype=np.uint8)}
+        self._written = len(self)
+
+    def restore(self, block: int, arrays: Arrays) -> None:
+        names = json.loads(arrays["json"].tobytes())
+        start = block * BLOCK
+        self.names += [""] * (start + len(names) - len(self))
+        self.names[start : start + len(names)] = names
+        self._rows.update((name, start + i) for i, name in enumerate(names))
+        self._written = len(self)

@@ -8,13 +8,14 @@ algorithms", 2013), which forgets old events smoothly. Serving and replay use th
 
 from __future__ import annotations
 
-import io
-from collections.abc import Mapping
+from collections.abc import Iterator
 from enum import IntEnum
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from engine.durable import Arrays
 
 CUTOFFS = (1, 5, 10, 20)
 RANK_METRICS = (
@@ -164,38 +165,27 @@ class PrequentialMetrics:
             },
         }
 
-    def to_bytes(self) -> bytes:
-        """The whole state as an npz archive, for a snapshot."""
-        buffer = io.BytesIO()
-        np.savez(
-            buffer,
-            settings=np.array([self.window, self.alpha]),
-            ranked=self._ranked.state(),
-            losses=self._losses.state(),
-            reasons=self._reasons,
-            unknown_users=np.int64(self._unknown_users),
-            recent_ranks=self._recent_ranks,
-            recent_losses=self._recent_losses,
+    def changes(self) -> Iterator[tuple[int, Arrays]]:
+        """All of it, as one block (`Durable`)."""
+        yield (
+            0,
+            {
+                "ranked": self._ranked.state(),
+                "losses": self._losses.state(),
+                "reasons": self._reasons,
+                "unknown_users": np.array(self._unknown_users),
+                "recent_ranks": self._recent_ranks,
+                "recent_losses": self._recent_losses,
+            },
         )
-        return buffer.getvalue()
 
-    @classmethod
-    def from_bytes(cls, payload: bytes) -> PrequentialMetrics:
-        """The inverse of `to_bytes`."""
-        with np.load(io.BytesIO(payload), allow_pickle=False) as arrays:
-            return cls._from_arrays(arrays)
-
-    @classmethod
-    def _from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> PrequentialMetrics:
-        window, alpha = arrays["settings"]
-        metrics = cls(int(window), float(alpha))
-        metrics._ranked.restore(arrays["ranked"])
-        metrics._losses.restore(arrays["losses"])
-        metrics._reasons = arrays["reasons"]
-        metrics._unknown_users = int(arrays["unknown_users"])
-        metrics._recent_ranks = arrays["recent_ranks"]
-        metrics._recent_losses = arrays["recent_losses"]
-        return metrics
+    def restore(self, block: int, arrays: Arrays) -> None:
+        self._ranked.restore(arrays["ranked"])
+        self._losses.restore(arrays["losses"])
+        self._reasons = arrays["reasons"]
+        self._unknown_users = int(arrays["unknown_users"])
+        self._recent_ranks = arrays["recent_ranks"]
+        self._recent_losses = arrays["recent_losses"]
 
 
 def _named(values: NDArray[np.float64]) -> dict[str, float]:

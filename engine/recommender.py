@@ -123,14 +123,35 @@ class Recommender:
         items, scores = best(answer, k)
         return [(self.items.names[item], score) for item, score in zip(items, scores, strict=True)]
 
-    def swap(self, model: LRURec, version: int) -> None:
-        """Replace the weights and, with them, every state: no answer mixes two versions."""
-        missing = len(self.items) - model.config.items
-        if missing > 0:
+    def states_under(self, model: LRURec) -> States:
+        """The states of all resident users under another model, made beside the live ones.
+
+        The model gets the items it lacks and moves to the device. Call after
+        `histories.anchor_all`; nothing that answers a query is touched.
+        """
+        if model.config.items < len(self.items):
             model.grow(len(self.items))
+        states = States(
+            model.to(self.device).eval(), self.histories, self.config.max_users_resident
+        )
+        states.rebuild(self.states.users)
+        return states
+
+    def swap(self, model: LRURec, version: int, states: States | None = None) -> None:
+        """Replace the weights and, with them, every state: no answer mixes two versions.
+
+        `states`: those of `states_under(model)`; without them, users come back one by one.
+        """
+        self.histories.anchor_all()
+        if model.config.items < len(self.items):
+            model.grow(len(self.items))
+        self.install(model, version, states)
+
+    def install(self, model: LRURec, version: int, states: States | None = None) -> None:
+        """Make a model that has all items the live one."""
         self.model = model.to(self.device).eval()
         self.version = version
-        self.states.swap(self.model)
+        self.states = states or States(self.model, self.histories, self.config.max_users_resident)
 
     @torch.no_grad()
     def _learn_batch(self, batch: EventBatch, score: bool) -> Scored | None:
@@ -139,12 +160,12 @@ class Recommender:
         known = len(self.items)
         users = self.users.add(batch.users)
         items = self.items.add(batch.items)
-        self._grow()
+        self.make_room()
         context = read_context(self.histories, users, items, known)
         before = self._advance_states(context)
         scored = self._score(context, before) if score else None
         self.experts.learn(context)
-        self.histories.learn(users, items, context.repeat)
+        self.histories.learn(users, items, context.repeat, batch.partitions)
         overdue = self.histories.overdue(np.unique(users))
         if len(overdue):
             self.histories.move_up(overdue)
@@ -153,8 +174,8 @@ class Recommender:
         self.event_time = max(self.event_time, float(batch.timestamps.max()))
         return scored
 
-    def _grow(self) -> None:
-        """Room for users and items met in this batch, before anything is read."""
+    def make_room(self) -> None:
+        """Room for all users and items that have a name by now, before anything is read."""
         self.histories.resize(len(self.users))
         self.states.resize(len(self.users))
         self.experts.grow(len(self.items))

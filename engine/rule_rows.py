@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from engine.durable import Arrays
 
 WAYS = 8
 """Slots of a bounded row in which one successor may live."""
@@ -21,7 +24,20 @@ class Rows(Protocol):
     @property
     def nbytes(self) -> int: ...
 
+    @property
+    def layout(self) -> tuple[int, ...]:
+        """As long as it stays the same, `add` changes no rows but those it is given."""
+        ...
+
     def grow(self, items: int) -> None: ...
+
+    def state(self, start: int, stop: int) -> Arrays:
+        """Rows start .. stop - 1 as arrays."""
+        ...
+
+    def restore(self, start: int, stop: int, arrays: Arrays) -> None:
+        """Take back what `state` gave."""
+        ...
 
     def add(self, antecedents: Tensor, successors: Tensor, weights: Tensor) -> None:
         """S[antecedents, successors] += weights; all (N,)."""
@@ -60,6 +76,26 @@ class DenseRows:
             grown = torch.zeros(capacity, capacity, device=self.counts.device)
             grown[: len(self.counts), : len(self.counts)] = self.counts
             self.counts = grown
+
+    @property
+    def layout(self) -> tuple[int, ...]:
+        return ()
+
+    def state(self, start: int, stop: int) -> Arrays:
+        block = self.counts[start:stop, : self.items].cpu().numpy()
+        rows, columns = np.nonzero(block)
+        return {
+            "rows": rows.astype(np.uint8),
+            "columns": columns.astype(np.int32),
+            "values": block[rows, columns],
+        }
+
+    def restore(self, start: int, stop: int, arrays: Arrays) -> None:
+        rows, columns = start + arrays["rows"].astype(np.int64), arrays["columns"].astype(np.int64)
+        self.grow(max(self.items, stop, int(columns.max(initial=0)) + 1))
+        place = torch.from_numpy(rows), torch.from_numpy(columns)
+        self.counts[start:stop] = 0.0
+        self.counts[place] = torch.from_numpy(arrays["values"]).to(self.counts)
 
     def add(self, antecedents: Tensor, successors: Tensor, weights: Tensor) -> None:
         index = antecedents * self.counts.shape[1] + successors
@@ -104,6 +140,24 @@ class BoundedRows:
     def nbytes(self) -> int:
         return self.counts.nbytes + self.successors.nbytes
 
+    @property
+    def layout(self) -> tuple[int, ...]:
+        return tuple(self.counts.shape)
+
+    def state(self, start: int, stop: int) -> Arrays:
+        return {
+            "layout": np.array(self.layout),
+            "successors": self.successors[start:stop].cpu().numpy(),
+            "counts": self.counts[start:stop].cpu().numpy(),
+        }
+
+    def restore(self, start: int, stop: int, arrays: Arrays) -> None:
+        layout = tuple(arrays["layout"].tolist())
+        if self.layout != layout:
+            self._clear(*layout)
+        self.successors[start:stop] = torch.from_numpy(arrays["successors"]).to(self.successors)
+        self.counts[start:stop] = torch.from_numpy(arrays["counts"]).to(self.counts)
+
     def grow(self, items: int) -> None:
         """Room for more rows; beyond `max_bytes` all rows get narrower."""
         rows, width = self.counts.shape
@@ -113,15 +167,18 @@ class BoundedRows:
         fitting = max(WAYS, self.max_bytes // (8 * capacity))
         wanted = 1 << (fitting.bit_length() - 1)
         old_successors, old_counts = self.successors, self.counts
-        device = old_counts.device
-        self.successors = torch.full((capacity, wanted), -1, dtype=torch.int32, device=device)
-        self.counts = torch.zeros(capacity, wanted, device=device)
+        self._clear(capacity, wanted)
         if width == wanted:
             self.successors[:rows], self.counts[:rows] = old_successors, old_counts
         elif rows:
             for column in range(width):
                 held = (old_successors[:, column] >= 0).nonzero().squeeze(1)
                 self.add(held, old_successors[held, column].long(), old_counts[held, column])
+
+    def _clear(self, capacity: int, width: int) -> None:
+        shape, device = (capacity, width), self.counts.device
+        self.successors = torch.full(shape, -1, dtype=torch.int32, device=device)
+        self.counts = torch.zeros(shape, device=device)
 
     def add(self, antecedents: Tensor, successors: Tensor, weights: Tensor) -> None:
         if not len(antecedents):

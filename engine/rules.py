@@ -7,12 +7,16 @@ user's q-th newest item and d the popularity; learning i adds g^(q-1) to S[x_q, 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from engine.context import Context
+from engine.durable import Arrays
 from engine.rule_rows import BoundedRows, DenseRows, Rows
 
 
@@ -30,6 +34,9 @@ SETTINGS = (
     RuleSetting("rules_short", window=8, gap_decay=0.8, power=1.0, share=0.3),
 )
 
+BLOCK = 16
+"""Rows that a snapshot writes together."""
+
 PRIOR = 5.0
 """Added to C, so that a rule seen once is not believed at once."""
 
@@ -42,6 +49,8 @@ class SequentialRules:
         self.max_bytes = max_bytes
         self.totals = torch.zeros(len(SETTINGS), 0, device=device)
         self.rows: list[Rows] = [DenseRows(device) for _ in SETTINGS]
+        self.changed = torch.zeros(0, dtype=torch.bool, device=device)
+        """Rows of which the last snapshot does not know all."""
 
     @property
     def nbytes(self) -> int:
@@ -58,11 +67,15 @@ class SequentialRules:
             return
         room = torch.zeros(len(SETTINGS), missing, device=self.device)
         self.totals = torch.cat([self.totals, room], dim=1)
+        self.changed = torch.cat([self.changed, torch.zeros_like(room[0], dtype=torch.bool)])
+        layout = [rows.layout for rows in self.rows]
         share = self.max_bytes // len(SETTINGS)
         for k, rows in enumerate(self.rows):
             if isinstance(rows, DenseRows) and DenseRows.bytes_for(items) > share:
                 self.rows[k] = rows = BoundedRows.from_dense(rows, share)
             rows.grow(items)
+        if [rows.layout for rows in self.rows] != layout:
+            self.changed[:] = True
 
     def scores(self, recent: Tensor, popularity: Tensor) -> Tensor:
         """(settings, B, I) positive scores; recent (B, W) newest first, popularity (B, I)."""
@@ -90,3 +103,30 @@ class SequentialRules:
             weights = torch.pow(setting.gap_decay, gaps.to(torch.float32))
             self.totals[k].index_add_(0, antecedents, weights)
             self.rows[k].add(antecedents, items[events], weights)
+        self.changed[recent[recent >= 0]] = True
+
+    def changes(self) -> Iterator[tuple[int, Arrays]]:
+        """The blocks with a row that changed since the last call (`Durable`)."""
+        items = self.totals.shape[1]
+        for block in np.unique(self.changed.nonzero().cpu().numpy() // BLOCK).tolist():
+            start, stop = block * BLOCK, min((block + 1) * BLOCK, items)
+            arrays = {"totals": self.totals[:, start:stop].cpu().numpy()}
+            for k, rows in enumerate(self.rows):
+                state = rows.state(start, stop)
+                arrays |= {f"{k}.{name}": array for name, array in state.items()}
+            yield block, arrays
+        self.changed[:] = False
+
+    def restore(self, block: int, arrays: Arrays) -> None:
+        start = block * BLOCK
+        stop = start + arrays["totals"].shape[1]
+        missing = stop - self.totals.shape[1]
+        if missing > 0:
+            self.totals = functional.pad(self.totals, (0, missing))
+            self.changed = functional.pad(self.changed, (0, missing))
+        self.totals[:, start:stop] = torch.from_numpy(arrays["totals"]).to(self.device)
+        for k in range(len(SETTINGS)):
+            state = {n[2:]: array for n, array in arrays.items() if n.startswith(f"{k}.")}
+            if "layout" in state and not isinstance(self.rows[k], BoundedRows):
+                self.rows[k] = BoundedRows(self.device, self.max_bytes // len(SETTINGS))
+            self.rows[k].restore(start, stop, state)

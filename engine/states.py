@@ -21,23 +21,15 @@ class States:
     """One tensor of states (S, N, D) complex64 and one of last hidden vectors (S, H), S slots.
 
     A user holds a slot while resident; beyond `cap` users, those touched longest ago leave.
-    `epoch` counts swaps: a swap empties the cache, so no state outlives its weights.
+    It belongs to one model: a swap of weights brings states of its own.
     """
 
     def __init__(self, model: LRURec, histories: Histories, cap: int) -> None:
         self.cap = cap
         self.histories = histories
-        self.epoch = 0
-        self._slot = np.zeros(0, dtype=np.int64)
-        self.swap(model)
-        self.epoch = 0
-
-    def swap(self, model: LRURec) -> None:
-        """Take new weights. Every state of the old ones is gone at once."""
         self.model = model
         self.device = model.embedding.device
-        self.epoch += 1
-        self._slot[:] = -1
+        self._slot = np.full(len(histories), -1, dtype=np.int64)
         self._user = np.full(0, -1, dtype=np.int64)
         self._touched = np.zeros(0, dtype=np.int64)
         self._clock = 0
@@ -48,6 +40,11 @@ class States:
     @property
     def resident(self) -> int:
         return self._used
+
+    @property
+    def users(self) -> IntArray:
+        """Those who are resident."""
+        return self._user[self._user >= 0]
 
     @property
     def bytes_per_user(self) -> int:
@@ -139,7 +136,6 @@ class States:
 
     def _scan(self, users: IntArray) -> None:
         """Rebuild states by parallel scan over the events since the anchor."""
-        self.histories.anchor(users, self.epoch)
         items, offsets = self.histories.events.gather(users)
         start = 0
         while start < len(users):

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 from river.drift import ADWIN
 
 from engine.config import EngineConfig
+from engine.durable import Arrays
 from engine.ragged import IntArray
 
 DRIFT_REST = 2_000
 """Events after a fine-tune before a drift alarm may ask for another."""
+
+DRIFT_MEMORY = 2_048
+"""Losses after which the drift detector starts again from the newest half of them: so that it is
+a function of what a snapshot can hold."""
 
 
 class Window:
@@ -31,8 +38,8 @@ class Window:
         self._fresh: list[IntArray] = []
         self._fresh_events = 0
         self._time = 0.0
-        self._drift = ADWIN()
         self._alarm = False
+        self._watch(np.empty(0))
 
     def __len__(self) -> int:
         return len(self._users) + self._fresh_events
@@ -62,10 +69,20 @@ class Window:
         self._time = max(self._time, time)
         if log_losses is None or np.isnan(log_losses).all():
             return
-        self._drift.update(float(np.nanmean(log_losses)))
+        if len(self._losses) == DRIFT_MEMORY:
+            self._watch(np.array(self._losses[DRIFT_MEMORY // 2 :]))
+        self._losses.append(float(np.nanmean(log_losses)))
+        self._drift.update(self._losses[-1])
         if self._drift.drift_detected:
             self.drift_alarms += 1
             self._alarm = True
+
+    def _watch(self, losses: NDArray[np.float64]) -> None:
+        """A new drift detector that has seen these losses."""
+        self._drift = ADWIN()
+        self._losses = losses.tolist()
+        for loss in self._losses:
+            self._drift.update(loss)
 
     def due(self) -> str | None:
         """Why a fine-tune is due now ("count", "time" or "drift"), or None."""
@@ -93,8 +110,22 @@ class Window:
         self.start_time = self._time
         self._alarm = False
 
-    def restore(self, users: NDArray[np.int32], start: int, start_time: float) -> None:
-        """Take the place of the window that a snapshot holds; the drift detector starts afresh."""
-        self._users, self._fresh, self._fresh_events = users, [], 0
-        self.start, self.start_time = start, start_time
-        self._time = max(self._time, start_time)
+    def changes(self) -> Iterator[tuple[int, Arrays]]:
+        """All of it, as one block (`Durable`)."""
+        yield (
+            0,
+            {
+                "users": self.users,
+                "start": np.array(self.start),
+                "times": np.array([self.start_time, self._time]),
+                "losses": np.array(self._losses, dtype=np.float64),
+                "alarms": np.array([self.drift_alarms, self._alarm]),
+            },
+        )
+
+    def restore(self, block: int, arrays: Arrays) -> None:
+        self._users, self._fresh, self._fresh_events = arrays["users"], [], 0
+        self.start = int(arrays["start"])
+        self.start_time, self._time = arrays["times"].tolist()
+        self.drift_alarms, self._alarm = int(arrays["alarms"][0]), bool(arrays["alarms"][1])
+        self._watch(arrays["losses"])

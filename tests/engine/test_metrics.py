@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from engine.durable import pack, unpack
 from engine.metrics import PrequentialMetrics, Reason
 
 RANKS = np.array([1, 3, 0, 10, 11, 0], dtype=np.int64)
@@ -96,7 +97,9 @@ def test_a_snapshot_goes_on_as_if_nothing_had_happened() -> None:
     ranks, reasons, losses = random_events(1_000)
     kept = PrequentialMetrics(window=300, alpha=0.99)
     kept.update(ranks[:500], reasons[:500], losses[:500])
-    restored = PrequentialMetrics.from_bytes(kept.to_bytes())
+    restored = PrequentialMetrics(window=300, alpha=0.99)
+    for block, arrays in kept.changes():
+        restored.restore(block, unpack(pack(arrays)))
     for metrics in (kept, restored):
         metrics.update(ranks[500:], reasons[500:], losses[500:])
     assert restored.summary() == kept.summary()
