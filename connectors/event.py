@@ -10,6 +10,7 @@ import json
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -120,8 +121,18 @@ class EventBatch:
         n, names_bytes = (int(x) for x in np.frombuffer(raw, dtype=np.int64, count=2))
         users, items = json.loads(raw[16 : 16 + names_bytes])
         position = 16 + names_bytes
-        columns = []
-        for dtype in (np.float64, np.float32, np.int32, np.int64):
-            columns.append(np.frombuffer(raw, dtype=dtype, count=n, offset=position))
-            position += n * np.dtype(dtype).itemsize
-        return cls(users, items, *columns)
+
+        def column(dtype: type[np.generic]) -> NDArray[Any]:
+            nonlocal position
+            values = np.frombuffer(raw, dtype=dtype, count=n, offset=position)
+            position += values.nbytes
+            return values
+
+        return cls(
+            users,
+            items,
+            timestamps=column(np.float64),
+            values=column(np.float32),
+            partitions=column(np.int32),
+            offsets=column(np.int64),
+        )

@@ -5,6 +5,7 @@ Letters: B events of the batch, W newest items looked back at.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,8 +24,8 @@ class Context:
 
     users, items: (B,) rows; known: (B,) items known before the event (rows 0 .. known - 1);
     recent: (B, W) newest item first, -1 where there is none; length: (B,) events of the user
-    so far; previous: (B,) index in the batch of the user's event before, or -1; repeat: (B,)
-    the user already had the item; seen: two (S,) arrays, event index and an item it excludes.
+    so far; repeat: (B,) the user already had the item; seen: two (S,) arrays, event index
+    (ascending) and an item that its user has.
     """
 
     users: IntArray
@@ -32,12 +33,27 @@ class Context:
     known: IntArray
     recent: IntArray
     length: IntArray
-    previous: IntArray
     repeat: NDArray[np.bool_]
     seen: tuple[IntArray, IntArray]
 
     def __len__(self) -> int:
         return len(self.users)
+
+    def split(self, size: int) -> Iterator[Context]:
+        """Consecutive parts of at most `size` events."""
+        bounds = np.searchsorted(self.seen[0], np.arange(0, len(self) + size, size))
+        for part, start in enumerate(range(0, len(self), size)):
+            events = slice(start, start + size)
+            seen = slice(bounds[part], bounds[part + 1])
+            yield Context(
+                self.users[events],
+                self.items[events],
+                self.known[events],
+                self.recent[events],
+                self.length[events],
+                self.repeat[events],
+                (self.seen[0][seen] - start, self.seen[1][seen]),
+            )
 
 
 def read_context(histories: Histories, users: IntArray, items: IntArray, known: int) -> Context:
@@ -60,9 +76,6 @@ def read_context(histories: Histories, users: IntArray, items: IntArray, known: 
     recent = np.empty((n, WINDOW), dtype=np.int64)
     recent[order] = strip[newest[:, None] - np.arange(WINDOW)]
 
-    previous = np.full(n, -1, dtype=np.int64)
-    follows = np.flatnonzero(rank_sorted)
-    previous[order[follows]] = order[follows - 1]
     group, rank = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64)
     group[order], rank[order] = group_sorted, rank_sorted
 
@@ -71,7 +84,9 @@ def read_context(histories: Histories, users: IntArray, items: IntArray, known: 
     earlier = (group[:, None] == group[None, :]) & (rank[None, :] < rank[:, None])
     later_row, earlier_row = np.nonzero(earlier)
     rows = np.concatenate([seen_rows, later_row])
-    columns = np.concatenate([seen_items, items[earlier_row]])
+    by_event = np.argsort(rows, kind="stable")
+    rows = rows[by_event]
+    columns = np.concatenate([seen_items, items[earlier_row]])[by_event]
     repeat = np.zeros(n, dtype=bool)
     repeat[rows[columns == items[rows]]] = True
 
@@ -82,7 +97,6 @@ def read_context(histories: Histories, users: IntArray, items: IntArray, known: 
         known=grown,
         recent=recent,
         length=histories.total[users] + rank,
-        previous=previous,
         repeat=repeat,
         seen=(rows, columns),
     )

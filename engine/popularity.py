@@ -12,7 +12,7 @@ from torch import Tensor
 
 from engine.context import Context
 
-HALF_LIVES = (math.inf, 5000.0, 1000.0, 200.0)
+HALF_LIVES = (math.inf, 5000.0, 1000.0, 200.0, 30.0)
 """In events, slowest first: each faster popularity leans on the one before it."""
 
 PRIOR_COUNT = 0.05
