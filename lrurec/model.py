@@ -46,12 +46,15 @@ class LRURec(nn.Module):
         """Apply a ragged batch of events to stored states.
 
         items: (N,) int64 item rows, row r's events at offsets[r]:offsets[r+1]; offsets: (R+1,)
-        int64, best kept on the CPU; states: (R, blocks, D) complex64 before those events.
+        int64, best kept on the CPU; states: (R, blocks, D) complex64 before those events, on the
+        model's device.
         `generator` draws the dropout masks (training mode only; None: torch's own).
         Returns hidden (N, H) after each event and the states after each row's last event.
         """
-        rows = Rows.from_offsets(offsets, self.embedding.device)
-        hidden, finals = self.encode(rows.arrange(items), rows, _real(states), generator)
+        device = self.embedding.device
+        rows = Rows.from_offsets(offsets, device)
+        slotted = rows.arrange(items.to(device))
+        hidden, finals = self.encode(slotted, rows, _real(states), generator)
         return rows.restore(hidden), _complex(finals)
 
     def step(self, items: Tensor, states: Tensor) -> tuple[Tensor, Tensor]:

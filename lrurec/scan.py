@@ -24,7 +24,7 @@ from torch import Tensor
 
 Method = Literal["sequential", "stepwise", "recursive"]
 
-MIN_ROWS_A_STEP = 4  # stepwise with fewer rows in a mean step is slower than log-depth
+MIN_ROWS_A_STEP = 8  # with fewer rows in a mean step, log-depth was measured to be faster
 
 
 @dataclass(frozen=True, eq=False)

@@ -109,13 +109,13 @@ class Trainer:
         self.optimizer.state.clear()
         for name, parameter in self._parameters():
             moments = {
-                key: state[f"optimizer.{key}.{name}"].clone()
+                key: state[f"optimizer.{key}.{name}"].clone().to(parameter.device)
                 for key in ("step", *MOMENTS)
                 if f"optimizer.{key}.{name}" in state
             }
             if moments:
                 self.optimizer.state[parameter] = moments
-        self.generator.set_state(state["generator"])
+        self.generator.set_state(state["generator"].cpu())
 
     def _parameters(self) -> list[tuple[str, torch.nn.Parameter]]:
         return list(self.model.named_parameters())

@@ -1,5 +1,6 @@
 """One event at a time, a ragged batch, and the whole padded sequence give the same answer."""
 
+import copy
 from itertools import pairwise
 
 import numpy as np
@@ -103,6 +104,21 @@ def test_gradients_of_the_packed_and_the_padded_pass_agree():
         return model(padded)[padded > 0]
 
     torch.testing.assert_close(gradients(ragged), gradients(dense))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_the_gpu_gives_what_the_cpu_gives(model):
+    parts = sequences([1, 9, 300, 0, 64])
+    states = model.initial_states(len(parts))
+    expected, expected_states = model.advance(*packed(parts), states)
+    pull = torch.randn(expected.shape, generator=torch.Generator().manual_seed(0))
+    (expected_gradient,) = torch.autograd.grad((expected * pull).sum(), model.embedding)
+    moved = copy.deepcopy(model).cuda()
+    hidden, found_states = moved.advance(*packed(parts), states.cuda())
+    (gradient,) = torch.autograd.grad((hidden * pull.cuda()).sum(), moved.embedding)
+    torch.testing.assert_close(hidden.cpu(), expected, **CLOSE)
+    torch.testing.assert_close(found_states.cpu(), expected_states, **CLOSE)
+    torch.testing.assert_close(gradient.cpu(), expected_gradient, rtol=1e-3, atol=1e-2)
 
 
 @torch.no_grad()

@@ -5,6 +5,8 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from lrurec.batches import pack, token_batches
 from lrurec.config import ModelConfig, TrainConfig
@@ -144,3 +146,29 @@ def test_evaluation_has_no_dropout_and_keeps_packed_order():
 def test_settings_that_make_no_sense_are_refused(settings):
     with pytest.raises(ValueError, match=next(iter(settings))):
         TrainConfig(**settings)
+
+
+class Largest(TorchDispatchMode):
+    """Remembers the size of the largest tensor that any operation gave."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        sizes = [x.numel() for x in tree_leaves(result) if isinstance(x, torch.Tensor)]
+        self.elements = max(self.elements, *sizes, 0)
+        return result
+
+
+def test_a_step_holds_neither_all_scores_nor_padding():
+    items, width, chunk = 1500, 8, 32
+    rng = np.random.default_rng(0)
+    batch = pack([rng.integers(1, items + 1, n) for n in (400, *[6] * 60)], 1000)
+    padded_tokens = 61 * 399
+    model = LRURec(ModelConfig(items, width=width), seed=0)
+    trainer = Trainer(model, TrainConfig(chunk=chunk), seed=0)
+    with Largest() as largest:
+        trainer.step(batch)
+    inner = len(batch) * 4 * width  # the widest layer, on real tokens
+    assert largest.elements == max(inner, chunk * (items + 1))
+    assert largest.elements < padded_tokens * width < len(batch) * (items + 1)
