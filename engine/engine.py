@@ -35,7 +35,7 @@ class Engine:
     def process(self, batch: EventBatch, score: bool = True) -> Scored | None:
         """Rank each event of one micro-batch with what was known before it, then learn it."""
         scored = self.recommender.learn_many(batch, score)
-        losses = scored.log_losses["engine"] if scored else None
+        losses = scored.log_losses.get("lrurec") if scored else None  # drift of what is trained
         if scored:
             self.metrics.update(scored.ranks["engine"], scored.reasons, scored.log_losses["engine"])
         rows = self.recommender.users.add(batch.users)
@@ -62,11 +62,11 @@ class Engine:
         self.next_version += 1
         return job
 
-    def take(self, candidate: Candidate, states: States | None = None) -> None:
+    def take(self, candidate: Candidate) -> None:
         """Swap an accepted candidate in; drop a rejected one. Either way its window is used."""
         self.settle(candidate.version, candidate.window_end)
         if candidate.accepted:
-            self.swap(candidate.model, candidate.trained, candidate.version, states)
+            self.swap(candidate.model, candidate.trained, candidate.version)
 
     def settle(self, version: int, window_end: int) -> None:
         """The fine-tune of `version` is over: its part of the window is used."""

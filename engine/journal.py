@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from connectors.base import JournalEntry, Store
 from connectors.event import EventBatch
 from engine import checkpoint
+from engine.durable import unpack
 from engine.engine import Engine
 from engine.errors import SnapshotError
 from engine.finetune import Candidate
@@ -49,6 +50,25 @@ def finetune_entry(candidate: Candidate) -> Entry:
 
 def promote_entry(version: int) -> Entry:
     return PROMOTE, json.dumps({"version": version}).encode()
+
+
+def live_version(store: Store) -> int:
+    """The version that a start from this store would make live; 0: the untrained model."""
+    position, chunks = store.load_snapshot()
+    live = next((int(unpack(c.payload)["version"]) for c in chunks if c.kind == "engine"), 0)
+    for entry in store.tail(position):
+        if entry.kind in (SWAP, PROMOTE):
+            live = int(json.loads(entry.payload)["version"])
+    return live
+
+
+def promote(store: Store, versions: Versions, version: int) -> None:
+    """Make a version live at the next start, where no engine runs on this store.
+
+    Raises VersionError where there is no such version, StoreError where an engine runs.
+    """
+    versions.load(version)
+    store.append([promote_entry(version)])
 
 
 def recover(engine: Engine, store: Store, versions: Versions) -> Recovered:

@@ -1,0 +1,52 @@
+"""What an engine says of itself: sizes, caps, quality. Plain dicts, ready for JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from engine.engine import Engine
+
+
+def engine_stats(engine: Engine) -> dict[str, Any]:
+    """Of an engine at rest or between two micro-batches.
+
+    metrics: see `PrequentialMetrics.summary`; bytes_per_user: history on average, and a resident
+    state; caps: size and cap of everything that could grow; mixture: the weight of each expert
+    beside the joint answers in the last layer.
+    """
+    recommender, window = engine.recommender, engine.window
+    users, histories = len(recommender.users), recommender.histories
+    experts, linear = recommender.experts, recommender.mixture.linear.tolist()
+    rules = experts.rules
+    return {
+        "events": recommender.events,
+        "users": users,
+        "items": len(recommender.items),
+        "event_time": recommender.event_time,
+        "version": recommender.version,
+        "device": str(recommender.device),
+        "metrics": engine.metrics.summary(),
+        "mixture": dict(zip(experts.names, linear, strict=False))
+        | {"joint": sum(linear[len(experts.names) :])},
+        "drift_alarms": window.drift_alarms,
+        "bytes_per_user": {
+            "history": histories.nbytes / max(users, 1),
+            "state": recommender.states.bytes_per_user,
+        },
+        "bytes": {"histories": histories.nbytes, "experts": experts.nbytes},
+        "caps": {
+            "users_resident": _cap(recommender.states.resident, recommender.states.cap),
+            "events_since_anchor": _cap(
+                int(histories.events.lengths(np.arange(users)).max(initial=0)),
+                2 * engine.config.history,
+            ),
+            "rules_bytes": _cap(rules.nbytes if rules else 0, engine.config.rules_bytes),
+            "window_events": _cap(len(window), window.cap),
+        },
+    }
+
+
+def _cap(size: int, cap: int) -> dict[str, int]:
+    return {"size": size, "cap": cap}
