@@ -96,8 +96,10 @@ class Experts:
             out[newcomer, column] = fallback[newcomer].log()
         return out
 
-    def learn(self, context: Context) -> None:
-        self.popularity.learn(context)
+    def learn(self, context: Context, popularity: bool = True) -> None:
+        """Count the events; without `popularity` where it has learned them already."""
+        if popularity:
+            self.popularity.learn(context)
         if self.rules:
             self.rules.learn(context)
 

@@ -1,5 +1,7 @@
 """The answer of all experts together: three layers of weights, learned from every scored event.
 
+The weights rest within a few events that are scored together (`recommender.SCORE_EVENTS`).
+
 1. blend: sum_m v_m p_m(i), v by online expectation maximisation (Cappe and Moulines 2009), which
    finds the best fixed blend, per context: the length of the user's history.
 2. log-linear: log p(i) = a_blend log p_blend(i) + sum_m a_m log p_m(i) - log Z, by online natural
@@ -13,6 +15,8 @@ Letters: M experts, F = M + 1 features (the experts and the blend), B events, I 
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -32,6 +36,8 @@ PRIOR_PRECISION = 20.0
 CONTEXT_PRECISION = 100.0
 """Events' worth of belief that the weights, and their differences by context, are as at first."""
 
+FISHER_STEP = 4
+
 SHARE = 1e-3
 FLOOR = 1e-30
 
@@ -43,7 +49,7 @@ class Mixture:
         self.experts = m = experts
         contexts = len(CONTEXT_BOUNDS) + 1
         self.blend = torch.full((contexts, m), 1.0 / m, device=device)
-        self.blend_events = torch.zeros(contexts, dtype=torch.float64)
+        self.blend_events = torch.zeros(contexts, device=device)
         self.shared = torch.zeros(m + 1, device=device)
         self.shared[m] = 1.0
         self.by_context = torch.zeros(contexts, m + 1, device=device)
@@ -51,14 +57,15 @@ class Mixture:
         self.context_fisher = torch.zeros(contexts, m + 1, m + 1, device=device)
         self.linear = torch.full((m + 2,), 0.25 / m, device=device)
         self.linear[m:] = 0.375
+        self._one = torch.eye(m + 1, device=device)
 
     def mix(self, logs: Tensor, masked: Tensor, lengths: NDArray[np.int64]) -> Tensor:
         """Probabilities (B, I) under the present weights; nothing is learned.
 
         logs (B, M, I) are unnormalised log-probabilities, finite; masked (B, I) is 0 for a
-        candidate and -inf for the rest.
+        candidate and -inf for the rest; lengths (B,) of the users' histories.
         """
-        return self._answer(logs, masked, lengths, None)
+        return self._layers(logs, masked, self._contexts(lengths)).answer
 
     def mix_and_learn(
         self,
@@ -67,75 +74,96 @@ class Mixture:
         lengths: NDArray[np.int64],
         items: NDArray[np.int64],
     ) -> Tensor:
-        """As `mix`, event by event: each is answered, then learned from.
+        """As `mix`, then learn from all B events: within them the weights rest.
 
         items (B,) holds the item that came true, or -1 where nothing is to be learned.
         """
-        return self._answer(logs, masked, lengths, items)
+        contexts = self._contexts(lengths)
+        layers = self._layers(logs, masked, contexts)
+        rows = torch.from_numpy(np.flatnonzero(items >= 0)).to(logs.device)
+        if len(rows):
+            true = torch.from_numpy(items[items >= 0]).to(logs.device)
+            self._learn(layers, rows, true, contexts[rows])
+        return layers.answer
 
-    def _answer(
-        self,
-        logs: Tensor,
-        masked: Tensor,
-        lengths: NDArray[np.int64],
-        items: NDArray[np.int64] | None,
-    ) -> Tensor:
+    def _contexts(self, lengths: NDArray[np.int64]) -> Tensor:
+        contexts = np.searchsorted(CONTEXT_BOUNDS, lengths, side="right")
+        return torch.from_numpy(contexts).to(self.shared.device)
+
+    def _layers(self, logs: Tensor, masked: Tensor, contexts: Tensor) -> _Layers:
         m = self.experts
-        device = logs.device
-        contexts = np.searchsorted(CONTEXT_BOUNDS, lengths, side="right").tolist()
         each = torch.softmax(logs + masked[:, None, :], dim=2)
-        features = torch.empty(len(logs), m + 1, logs.shape[2], device=device)
+        blend = torch.bmm(self.blend[contexts][:, None, :], each).squeeze(1)
+        features = torch.empty(len(logs), m + 1, logs.shape[2], device=logs.device)
         features[:, :m] = logs
-        joints = torch.empty_like(masked)
-        answers = torch.empty_like(masked)
-        learned = [False] * len(logs)
-        shared_step = torch.linalg.inv(
-            self.shared_fisher + PRIOR_PRECISION * torch.eye(m + 1, device=device)
-        )
-        context_step = torch.linalg.inv(
-            self.context_fisher + CONTEXT_PRECISION * torch.eye(m + 1, device=device)
-        )
-        truths = items.tolist() if items is not None else [-1] * len(logs)
-        likelihood = torch.empty(m + 2, device=device)
-        for b, (context, item) in enumerate(zip(contexts, truths, strict=True)):
-            blend, own, feature = self.blend[context], self.by_context[context], features[b]
-            blended = torch.mv(each[b].t(), blend)
-            torch.log(blended.clamp_(min=FLOOR), out=feature[m])
-            joint = torch.softmax(
-                torch.addmv(masked[b], feature.t(), self.shared + own), dim=0, out=joints[b]
-            )
-            answer = torch.mv(each[b].t(), self.linear[:m], out=answers[b])
-            answer.add_(blended.mul_(self.linear[m])).add_(joint * self.linear[m + 1])
-            if item < 0:
-                continue
-            learned[b] = True
-            gradient = torch.mv(feature, joint).sub_(feature[:, item])
-            self.shared -= shared_step @ gradient
-            own -= context_step[context] @ gradient
-            likelihood[:m] = each[b, :, item]
-            likelihood[m] = feature[m, item].exp()
-            likelihood[m + 1] = joint[item]
-            likelihood.add_(FLOOR)
-            self.blend_events[context] += 1
-            rate = max(BLEND_RATE, float(self.blend_events[context] + 10) ** -0.7)
-            posterior = blend * likelihood[:m]
-            blend.lerp_(posterior / posterior.sum(), rate)
-            self.linear *= likelihood
-            self.linear *= (1.0 - SHARE) / self.linear.sum()
-            self.linear += SHARE / (m + 2)
-        if any(learned):
-            self._learn_fisher(features, joints, torch.tensor(learned), contexts)
-        return answers
+        torch.log(blend.clamp(min=FLOOR), out=features[:, m])
+        weights = self.shared + self.by_context[contexts]
+        joint = torch.softmax(torch.bmm(weights[:, None, :], features).squeeze(1) + masked, dim=1)
+        linear = self.linear
+        answer = torch.matmul(linear[:m], each)
+        answer.add_(blend, alpha=float(linear[m])).add_(joint, alpha=float(linear[m + 1]))
+        return _Layers(each, features, blend, joint, answer)
 
-    def _learn_fisher(
-        self, features: Tensor, joints: Tensor, learned: Tensor, contexts: list[int]
-    ) -> None:
-        """Add each learned event's covariance of the features under the log-linear answer."""
-        features, joints = features[learned], joints[learned]
-        means = torch.bmm(features, joints[:, :, None])
-        weighted = features * joints[:, None, :]
-        fisher = torch.bmm(weighted, features.transpose(1, 2)) - means @ means.transpose(1, 2)
-        keep = (1.0 - 1.0 / MEMORY) ** len(fisher)
+    def _learn(self, layers: _Layers, rows: Tensor, true: Tensor, contexts: Tensor) -> None:
+        m = self.experts
+        at_truth = layers.features[rows, :, true]
+        likelihood = torch.cat(
+            [
+                layers.each[rows, :, true],
+                layers.blend[rows, true][:, None],
+                layers.joint[rows, true][:, None],
+            ],
+            dim=1,
+        ).add_(FLOOR)
+
+        # Layer 2. The Fisher information takes in the events before their gradients are used.
+        self._learn_fisher(layers, rows, contexts)
+        expected = torch.bmm(layers.features, layers.joint[:, :, None]).squeeze(2)[rows]
+        gradient = expected - at_truth
+        self.shared -= torch.linalg.solve(
+            self.shared_fisher + PRIOR_PRECISION * self._one, gradient.sum(0)
+        )
+        self.by_context -= torch.linalg.solve(
+            self.context_fisher + CONTEXT_PRECISION * self._one,
+            torch.zeros_like(self.by_context).index_add_(0, contexts, gradient),
+        )
+
+        # Layer 1: towards the mean posterior of the experts, context by context.
+        counts = torch.zeros_like(self.blend_events).index_add_(
+            0, contexts, torch.ones_like(true, dtype=torch.float32)
+        )
+        posterior = self.blend[contexts] * likelihood[:, :m]
+        posterior /= posterior.sum(1, keepdim=True)
+        sums = torch.zeros_like(self.blend).index_add_(0, contexts, posterior)
+        target = sums / counts.clamp(min=1)[:, None]
+        self.blend_events += counts
+        rate = (self.blend_events + 10).pow(-0.7).clamp(min=BLEND_RATE)
+        self.blend.lerp_(target, (1 - (1 - rate) ** counts)[:, None])
+
+        # Layer 3: Bayes, then the fixed share.
+        self.linear = torch.softmax(self.linear.log() + likelihood.log().sum(0), dim=0)
+        share = 1 - (1 - SHARE) ** len(true)
+        self.linear = (1 - share) * self.linear + share / (m + 2)
+
+    def _learn_fisher(self, layers: _Layers, rows: Tensor, contexts: Tensor) -> None:
+        """Add the covariance of the features under the log-linear answer, from every
+        `FISHER_STEP`-th event on behalf of all."""
+        sample, contexts_of = rows[::FISHER_STEP], contexts[::FISHER_STEP]
+        features, joint = layers.features[sample], layers.joint[sample]
+        mean = torch.bmm(features, joint[:, :, None])
+        fisher = torch.bmm(features * joint[:, None, :], features.transpose(1, 2))
+        fisher = (fisher - mean @ mean.transpose(1, 2)) * (len(rows) / len(sample))
+        keep = (1.0 - 1.0 / MEMORY) ** len(rows)
         self.shared_fisher.mul_(keep).add_(fisher.sum(0))
-        index = torch.tensor(contexts, device=fisher.device)[learned]
-        self.context_fisher.mul_(keep).index_add_(0, index, fisher)
+        self.context_fisher.mul_(keep).index_add_(0, contexts_of, fisher)
+
+
+@dataclass(frozen=True)
+class _Layers:
+    """All layers' answers for B events: each (B, M, I), features (B, F, I), the rest (B, I)."""
+
+    each: Tensor
+    features: Tensor
+    blend: Tensor
+    joint: Tensor
+    answer: Tensor

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from connectors.event import EventBatch
 from engine.config import EngineConfig
@@ -24,6 +25,12 @@ from engine.states import States
 from engine.topk import best, candidate_mask, ranks_of, uniform_draws
 from lrurec.config import ModelConfig
 from lrurec.model import LRURec
+
+SCORE_EVENTS = 16
+"""Events scored at once at most: so far the mixture's weights may lag."""
+
+SCORE_CELLS = 1_000_000
+"""Events x experts x items scored at once at most: 4 MB, so that they stay in the cache."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +85,8 @@ class Recommender:
         parts = [
             self._learn_batch(part, score) for part in batch.micro_batches(self.config.micro_batch)
         ]
-        return _join(parts) if score and parts else None
+        scored = [part for part in parts if part is not None]
+        return _join(scored) if scored else None
 
     def learn_one(self, batch: EventBatch) -> None:
         """Learn a batch event by event, unscored: the reference that `learn_many` equals."""
@@ -163,8 +171,8 @@ class Recommender:
         self.make_room()
         context = read_context(self.histories, users, items, known)
         before = self._advance_states(context)
-        scored = self._score(context, before) if score else None
-        self.experts.learn(context)
+        scored = self._score_and_learn_popularity(context, before) if score else None
+        self.experts.learn(context, popularity=not score)
         self.histories.learn(users, items, context.repeat, batch.partitions)
         overdue = self.histories.overdue(np.unique(users))
         if len(overdue):
@@ -182,7 +190,7 @@ class Recommender:
         if len(self.items) > self.model.config.items:
             self.model.grow(len(self.items))
 
-    def _advance_states(self, context: Context) -> torch.Tensor | None:
+    def _advance_states(self, context: Context) -> Tensor | None:
         """Apply the batch to the states; the hidden vector (B, H) just before each event."""
         if not self.uses_model:
             return None
@@ -198,7 +206,22 @@ class Recommender:
         before[torch.from_numpy(order).to(self.device)] = before_sorted
         return before
 
-    def _score(self, context: Context, hidden: torch.Tensor | None) -> Scored:
+    def _score_and_learn_popularity(self, context: Context, hidden: Tensor | None) -> Scored:
+        """Rank the batch part by part, so that the parts' matrices stay in the cache.
+
+        Popularity learns each part at once: it is exact inside the batch either way.
+        """
+        cells = len(self.items) * len(self.experts.names)
+        events = max(1, min(SCORE_EVENTS, SCORE_CELLS // cells))
+        parts = []
+        for start, part in zip(range(0, len(context), events), context.split(events), strict=True):
+            before = None if hidden is None else hidden[start : start + events]
+            parts.append(self._score(part, before, self.events + start))
+            self.experts.popularity.learn(part)
+        return _join(parts)
+
+    def _score(self, context: Context, hidden: Tensor | None, number: int) -> Scored:
+        """Rank events of which the first is the stream's event `number`."""
         known = torch.from_numpy(context.known).to(self.device)
         recent = torch.from_numpy(context.recent).to(self.device)
         logs = self.experts.log_scores(context, known, recent, hidden, self.model)
@@ -223,7 +246,7 @@ class Recommender:
             scores["lrurec"] = torch.log_softmax(logs[:, -1] + masked, dim=1)
 
         true = torch.from_numpy(context.items).to(self.device)
-        draws = uniform_draws(self.config.seed, self.events, len(context))
+        draws = uniform_draws(self.config.seed, number, len(context))
         ranks, losses = {}, {}
         for name, score in scores.items():
             ranks[name] = np.where(ranked, ranks_of(score, true, draws), 0)
@@ -245,8 +268,7 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def _join(parts: list[Scored | None]) -> Scored:
-    scored = [part for part in parts if part is not None]
+def _join(scored: list[Scored]) -> Scored:
     return Scored(
         ranks={n: np.concatenate([p.ranks[n] for p in scored]) for n in scored[0].ranks},
         reasons=np.concatenate([p.reasons for p in scored]),
