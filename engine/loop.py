@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
+from dataclasses import asdict
 from queue import Empty, SimpleQueue
 from threading import Event as Flag
 from threading import Lock
@@ -266,8 +267,13 @@ class Loop:
         with self._exclusive():
             return self.engine.recommender.recommend(user, k, exclude)
 
-    def promote(self, version: int, timeout_s: float = 60.0) -> None:
-        """Make another version live, durably; returns when it is.
+    def models(self) -> list[dict[str, Any]]:
+        """The versions there are, oldest first, as `VersionInfo` has them, and which is live."""
+        live = self.engine.recommender.version
+        return [asdict(info) | {"live": info.version == live} for info in self.versions.list()]
+
+    def promote(self, version: int, timeout_s: float = 60.0) -> int:
+        """Make another version live, durably; returns it when it is.
 
         Raises VersionError where there is no such version, TimeoutError where the loop is busy
         for so long.
@@ -276,6 +282,11 @@ class Loop:
         answer: Future[None] = Future()
         self._promotions.put((version, answer))
         answer.result(timeout_s)
+        return version
+
+    def rollback(self) -> int:
+        """Promote the version that was live before the present one came. Raises as `promote`."""
+        return self.promote(self.versions.before(self.engine.recommender.version))
 
     def stats(self) -> dict[str, Any]:
         """`engine_stats`, and what the loop knows: see docs of `GET /stats`.

@@ -79,6 +79,16 @@ class Versions:
         except (TypeError, ValueError) as error:
             raise VersionError(f"{self._file(version, 'json')}: cannot be read: {error}") from None
 
+    def before(self, version: int) -> int:
+        """The version that was live when `version` was made.
+
+        Raises VersionError where that is none.
+        """
+        parent = self.info(version).parent if version else 0
+        if not parent:
+            raise VersionError(f"version {version}: none was live before it; nothing to go back to")
+        return parent
+
     def save(self, candidate: Candidate, parent: int, config: EngineConfig) -> VersionInfo:
         """Keep a candidate, before it goes live and grows. What it writes survives a crash."""
         info = VersionInfo(
