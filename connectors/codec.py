@@ -15,14 +15,14 @@ What `identifier`, `number` and `seconds` accept is also what a data file may ho
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
 import msgspec
 
 from connectors.base import InvalidRecord
-from connectors.event import Event
+from connectors.event import Event, EventBatch
 
 SPELLINGS: Final[dict[str, tuple[str, ...]]] = {
     "user_id": ("user_id", "UserId", "user"),
@@ -114,6 +114,11 @@ def encode(event: Event) -> bytes:
             "value": event.value,
         }
     )
+
+
+def records(events: EventBatch) -> Iterator[tuple[str, bytes, float]]:
+    """What publishers take: key (the user), value and Unix seconds of every event."""
+    return ((event.user, encode(event), event.timestamp) for event in events)
 
 
 def identifier(given: object) -> str:

@@ -1,25 +1,22 @@
-"""The local HTTP API of a running engine, and the few lines that ask it.
+"""The local HTTP API of a running engine.
 
     GET  /recommend/{user}?k=10&exclude=ITEM      the user's best items
     GET  /stats                                   counts, metrics, memory and caps
     GET  /models                                  versions, the live one marked
     POST /models/{version}/promote                make a version the live one
     POST /models/rollback                         make the version before it the live one
-    GET  /health                                  that it answers
+    GET  /health                                  that it answers, and from which process
 
 Answers are JSON. A request that cannot be is answered with a 4xx and `{"detail": "one line"}`.
 """
 
 from __future__ import annotations
 
-import json
+import os
 import socket
 import threading
-import urllib.error
-import urllib.request
 from collections.abc import Collection, Sequence
 from typing import Annotated, Any, Protocol
-from urllib.parse import quote, urlencode
 
 import uvicorn
 from fastapi import FastAPI, HTTPException, Query, Request
@@ -29,10 +26,7 @@ from fastapi.responses import JSONResponse
 from connectors.base import ConnectorError
 
 MAX_K = 1000
-ASK_TIMEOUT_S = 10.0
 STOP_TIMEOUT_S = 5.0
-
-_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # this machine, no proxy
 
 
 class Answers(Protocol):
@@ -84,8 +78,8 @@ def build(answers: Answers) -> FastAPI:
         return {"live": _or_conflict(answers.rollback)}
 
     @app.get("/health")
-    def health() -> dict[str, str]:
-        return {"status": "ok"}
+    def health() -> dict[str, Any]:
+        return {"status": "ok", "pid": os.getpid()}
 
     @app.exception_handler(RequestValidationError)
     def refuse(_: Request, error: RequestValidationError) -> JSONResponse:
@@ -125,48 +119,6 @@ class HttpServer:
         self._socket.close()
 
 
-class HttpClient:
-    """Asks a running engine; every method raises ConnectorError with the server's own words."""
-
-    def __init__(self, address: str) -> None:
-        self.address = address
-
-    def is_there(self) -> bool:
-        try:
-            return bool(self._ask("/health") == {"status": "ok"})
-        except ConnectorError:
-            return False
-
-    def recommend(self, user: str, k: int, exclude: Collection[str]) -> list[tuple[str, float]]:
-        query = urlencode({"k": k, "exclude": list(exclude)}, doseq=True)
-        answer = self._ask(f"/recommend/{quote(user, safe='')}?{query}")
-        return [(row["item"], row["probability"]) for row in answer["items"]]
-
-    def stats(self) -> dict[str, Any]:
-        found: dict[str, Any] = self._ask("/stats")
-        return found
-
-    def models(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self._ask("/models")
-        return found
-
-    def promote(self, version: int) -> int:
-        return int(self._ask(f"/models/{version}/promote", method="POST")["live"])
-
-    def rollback(self) -> int:
-        return int(self._ask("/models/rollback", method="POST")["live"])
-
-    def _ask(self, path: str, method: str = "GET") -> Any:
-        request = urllib.request.Request(self.address + path, method=method)
-        try:
-            with _DIRECT.open(request, timeout=ASK_TIMEOUT_S) as response:
-                return json.load(response)
-        except urllib.error.HTTPError as error:
-            raise ConnectorError(_detail(error)) from None
-        except (OSError, ValueError) as error:
-            raise ConnectorError(f"{self.address} does not answer: {error}") from None
-
-
 def _or_conflict(change: Any) -> int:
     try:
         return int(change())
@@ -183,10 +135,3 @@ def _bind(host: str, port: int) -> socket.socket:
         raise ConnectorError(
             f"cannot serve HTTP at {host}:{port}: {reason}: give another --port, 0 for any free one"
         ) from None
-
-
-def _detail(error: urllib.error.HTTPError) -> str:
-    try:
-        return str(json.load(error)["detail"])
-    except (ValueError, KeyError, TypeError):
-        return f"{error.url}: {error.code} {error.reason}"

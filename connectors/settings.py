@@ -29,7 +29,7 @@ S = TypeVar("S")
 
 DEFAULT_FILE: Final = Path("lrustream.toml")
 PREFIX: Final = "LRUSTREAM_"
-_SECRET: Final = re.compile("password|secret|token", re.IGNORECASE)
+_SECRET: Final = re.compile("password|secret|token$", re.IGNORECASE)
 _URL_PASSWORD: Final = re.compile(r"(://[^:/@]*:)[^/]*@")
 _CHECKS: Final = ConfigDict(coerce_numbers_to_str=True, allow_inf_nan=False)
 
@@ -87,11 +87,14 @@ class Settings:
     def lines(self) -> Iterator[str]:
         """The effective settings as TOML, each with where it came from; secrets are hidden."""
         for name, kind in self._sections.items():
-            built = self.section(kind) if self.has(kind) else None
+            if not self.has(kind):
+                yield f"# [{name}] is not set\n"
+                continue
+            built = self.section(kind)
             yield f"[{name}]"
             for field in self._fields[name]:
                 rows = self._rows(f"{name}.{field}")
-                value = getattr(built, field, None)
+                value = getattr(built, field)
                 if isinstance(value, Mapping):
                     yield from (_line(row.key.split(".", 1)[1], row.value, row) for row in rows)
                 else:
@@ -158,11 +161,15 @@ def load(
 
 
 def parse_pair(text: str, origin: str, section: str = "") -> Given:
-    """KEY=VALUE as typed after a flag. Raises SettingError where there is no `=`."""
+    """KEY=VALUE as typed after a flag; a KEY without a dot belongs to `section`.
+
+    Raises SettingError where there is no `=`.
+    """
     key, equals, value = text.partition("=")
     if not equals or not key:
         raise SettingError(f"{origin} {text!r}: write KEY=VALUE")
-    return Given(f"{section}.{key}" if section else key, value, f"{origin} {key}")
+    whole = key if "." in key or not section else f"{section}.{key}"
+    return Given(whole, value, f"{origin} {key}")
 
 
 def _read_toml(path: Path) -> list[Given]:
@@ -172,13 +179,14 @@ def _read_toml(path: Path) -> list[Given]:
         raise SettingError(f"{path}: {error.strerror}; correct --config") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingError(f"{path} is not TOML: {error}") from None
-    return [Given(key, value, str(path)) for key, value in _flattened(document)]
+    return [Given(key, value, str(path)) for key, value in flattened(document)]
 
 
-def _flattened(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, object]]:
+def flattened(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, object]]:
+    """The values of nested tables, each with its dotted key."""
     for key, value in table.items():
         if isinstance(value, dict):
-            yield from _flattened(value, f"{prefix}{key}.")
+            yield from flattened(value, f"{prefix}{key}.")
         else:
             yield prefix + key, value
 
