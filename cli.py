@@ -319,7 +319,6 @@ def serve() -> None:
     lrustream serve --topic clicks --bootstrap-servers localhost:9092 --repeats
     """
     from connectors.http_api import HttpServer
-    from engine.answers import RunningEngine
     from engine.config import EngineConfig, LoopConfig
     from engine.engine import Engine
     from engine.journal import recover
@@ -344,7 +343,7 @@ def serve() -> None:
         loop = Loop(engine, source, database, versions, recovered, loop_config, sink)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: loop.stop())
-        server = HttpServer(RunningEngine(loop), places.host, places.port)
+        server = HttpServer(loop, places.host, places.port)
         stack.callback(server.close)
         places.announce(server.address)
         stack.callback(places.withdraw)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Annotated, Any, Protocol
 
 import uvicorn
@@ -38,7 +38,7 @@ class Answers(Protocol):
 
     def stats(self) -> dict[str, Any]: ...
 
-    def models(self) -> list[dict[str, Any]]: ...
+    def models(self) -> Sequence[dict[str, Any]]: ...
 
     def promote(self, version: int) -> int:
         """The version that is live now. Raises ValueError where there is no such version."""
@@ -66,16 +66,16 @@ def build(answers: Answers) -> FastAPI:
         return answers.stats()
 
     @app.get("/models")
-    def models() -> list[dict[str, Any]]:
+    def models() -> Sequence[dict[str, Any]]:
         return answers.models()
 
     @app.post("/models/{version:int}/promote")
     def promote(version: int) -> dict[str, int]:
-        return {"live": _or_conflict(lambda: answers.promote(version))}
+        return {"live": _or_refuse(lambda: answers.promote(version))}
 
     @app.post("/models/rollback")
     def rollback() -> dict[str, int]:
-        return {"live": _or_conflict(answers.rollback)}
+        return {"live": _or_refuse(answers.rollback)}
 
     @app.get("/health")
     def health() -> dict[str, Any]:
@@ -119,11 +119,13 @@ class HttpServer:
         self._socket.close()
 
 
-def _or_conflict(change: Any) -> int:
+def _or_refuse(change: Callable[[], int]) -> int:
     try:
-        return int(change())
+        return change()
     except ValueError as error:
         raise HTTPException(409, str(error)) from None
+    except (TimeoutError, RuntimeError):
+        raise HTTPException(503, "the engine is busy or stopping: try again") from None
 
 
 def _bind(host: str, port: int) -> socket.socket:

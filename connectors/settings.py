@@ -90,7 +90,7 @@ class Settings:
             if not self.has(kind):
                 yield f"# [{name}] is not set\n"
                 continue
-            built = self.section(kind)
+            built: Any = self.section(kind)
             yield f"[{name}]"
             for field in self._fields[name]:
                 rows = self._rows(f"{name}.{field}")

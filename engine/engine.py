@@ -37,7 +37,10 @@ class Engine:
         scored = self.recommender.learn_many(batch, score)
         losses = scored.log_losses.get("lrurec") if scored else None  # drift of what is trained
         if scored:
-            self.metrics.update(scored.ranks["engine"], scored.reasons, scored.log_losses["engine"])
+            answer = "engine"
+            self.metrics.update(
+                scored.ranks[answer], scored.reasons, scored.log_losses[answer], scored.new_user
+            )
         rows = self.recommender.users.add(batch.users)
         self.window.learn(rows, self.recommender.event_time, losses)
         return scored

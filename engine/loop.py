@@ -9,10 +9,9 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import asdict
 from queue import Empty, SimpleQueue
 from threading import Event as Flag
 from threading import Lock
@@ -267,10 +266,9 @@ class Loop:
         with self._exclusive():
             return self.engine.recommender.recommend(user, k, exclude)
 
-    def models(self) -> list[dict[str, Any]]:
-        """The versions there are, oldest first, as `VersionInfo` has them, and which is live."""
-        live = self.engine.recommender.version
-        return [asdict(info) | {"live": info.version == live} for info in self.versions.list()]
+    def models(self) -> Sequence[dict[str, Any]]:
+        """The versions there are, oldest first, and which is live: see `Versions.described`."""
+        return self.versions.described(self.engine.recommender.version)
 
     def promote(self, version: int, timeout_s: float = 60.0) -> int:
         """Make another version live, durably; returns it when it is.

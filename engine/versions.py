@@ -70,6 +70,13 @@ class Versions:
         """All versions, oldest first, those that failed at the gate included."""
         return [self.info(version) for version in self._numbers()]
 
+    def described(self, live: int) -> Sequence[dict[str, Any]]:
+        """`list` as plain values without the configuration, and which version is `live`."""
+        rows = [asdict(info) | {"live": info.version == live} for info in self.list()]
+        for row in rows:
+            del row["config"]
+        return rows
+
     def info(self, version: int) -> VersionInfo:
         """Raises VersionError where there is no such version."""
         try:
