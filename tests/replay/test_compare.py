@@ -1,0 +1,52 @@
+"""Which models run side by side, and that they do not disturb each other."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from connectors.event import EventBatch
+from engine.config import EngineConfig
+from replay.compare import Comparison, in_process
+from replay.prequential import Results
+from replay.synthetic import markov_stream
+
+SMALL = EngineConfig(width=16, blocks=1, finetune_first=300, train_tokens_cap=5.0)
+
+
+def replayed(names: list[str], config: EngineConfig, events: EventBatch) -> Results:
+    comparison = Comparison.of(names, config)
+    engine = comparison.new_engine()
+    return comparison.run(in_process(engine) if engine else None, events)
+
+
+def test_lrurec_ranks_the_same_beside_the_mixture_and_alone() -> None:
+    events = markov_stream(n_users=40, n_items=60, n_events=1500, predictability=0.8, seed=1)
+    beside = replayed(["engine", "lrurec"], SMALL, events).tracks
+    alone = replayed(["lrurec"], SMALL, events).tracks
+    assert list(alone) == ["lrurec"]
+    np.testing.assert_array_equal(alone["lrurec"].ranks, beside["lrurec"].ranks)
+    assert (beside["engine"].ranks != beside["lrurec"].ranks).any()
+
+
+def test_all_models_that_the_experts_allow_are_compared_unless_some_are_named() -> None:
+    everything = Comparison.of([], EngineConfig())
+    assert everything.engines == ("engine", "lrurec")
+    assert everything.baselines[0] == "popularity"
+    assert len(everything.baselines) == 6
+    counting = Comparison.of([], EngineConfig(experts=("popularity", "rules")))
+    assert counting.engines == ("engine",)
+
+
+def test_baselines_alone_need_no_engine() -> None:
+    events = markov_stream(n_users=5, n_items=9, n_events=200, predictability=0.5, seed=2)
+    assert Comparison.of(["transition"], SMALL).new_engine() is None
+    assert list(replayed(["transition"], SMALL, events).tracks) == ["transition"]
+
+
+@pytest.mark.parametrize(
+    ("names", "experts"), [(["rulez"], ("rules", "lrurec")), (["lrurec"], ("rules",))]
+)
+def test_a_model_there_is_not_is_refused(names: list[str], experts: tuple[str, ...]) -> None:
+    with pytest.raises(ValueError, match=f"model '{names[0]}' is not among engine, "):
+        Comparison.of(names, EngineConfig(experts=experts))
