@@ -131,6 +131,6 @@ def _serve(pipe: Connection) -> None:
             try:
                 answer: Candidate | str = finetune.run(job)
             except Exception as error:
-                log.exception("fine-tune of version %d", job.version)
+                log.exception("the fine-tune failed")
                 answer = " ".join(f"{type(error).__name__}: {error}".split())
             pipe.send_bytes(pickle.dumps(answer))

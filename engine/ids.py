@@ -45,7 +45,9 @@ class Vocabulary:
 
     def changes(self) -> Iterator[tuple[int, Arrays]]:
         """The blocks of names that are new since the last call (`Durable`)."""
-        for block in range(self._written // BLOCK, -(-len(self) // BLOCK)):
+        if self._written == len(self):
+            return
+        for block in range(self._written // BLOCK, (len(self) - 1) // BLOCK + 1):
             names = self.names[block * BLOCK : (block + 1) * BLOCK]
             yield block, {"json": np.frombuffer(json.dumps(names).encode(), dtype=np.uint8)}
         self._written = len(self)
