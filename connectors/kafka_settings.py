@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -85,17 +85,17 @@ class KafkaSettings:
         Raises SourceUnavailable where nobody answers within `connect_timeout_s`, ConnectorError
         where the client refuses a setting.
         """
-        known: Collection[str] = client.DEFAULT_CONFIG  # type: ignore[attr-defined]
+        known: Mapping[str, object] = client.DEFAULT_CONFIG  # type: ignore[attr-defined]
         config: dict[str, object] = {
             "metadata_max_age_ms": self.metadata_max_age_ms,
             "bootstrap_timeout_ms": milliseconds(self.connect_timeout_s),
             "reconnect_backoff_max_ms": 1_000,
             **own,
-            **{name: value for name, value in self.extra.items() if name in known},
         }
         servers = [server.strip() for server in self.bootstrap_servers.split(",")]
         try:
-            return client(bootstrap_servers=servers, **config)
+            extra = {n: _like(v, known[n]) for n, v in self.extra.items() if n in known}
+            return client(bootstrap_servers=servers, **config | extra)
         except (KafkaConfigurationError, AssertionError, TypeError, ValueError, OSError) as error:
             raise ConnectorError(f"Kafka refuses the settings: {error}") from error
         except KafkaError as error:
@@ -103,6 +103,15 @@ class KafkaSettings:
                 f"no Kafka broker at {self.bootstrap_servers} ({error}): start one, or correct the"
                 " address, or its TLS and SASL settings"
             ) from error
+
+
+def _like(value: object, default: object) -> object:
+    """Text, as an environment variable has it, as the number or truth value it stands for."""
+    if not isinstance(value, str) or not isinstance(default, int | float):
+        return value
+    if isinstance(default, bool):
+        return value.lower() in ("true", "yes", "on", "1")
+    return type(default)(value)
 
 
 def partition_count(settings: KafkaSettings, topic: str) -> int:

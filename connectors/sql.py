@@ -84,12 +84,12 @@ def sqlite_path(url: URL) -> Path:
 
 def _sqlite_engine(url: URL, read_only: bool) -> Engine:
     path = sqlite_path(url)
-    if not path.parent.is_dir():
-        raise StoreError(f"{path}: the directory {path.parent} does not exist: create it first")
     if path.is_dir():
         raise StoreError(f"{path}: is a directory: name a file in it")
     if read_only and not path.exists():
         raise StoreError(f"{path}: there is no such database yet: start `lrustream serve` first")
+    if not path.parent.is_dir():
+        raise StoreError(f"{path}: the directory {path.parent} does not exist: create it first")
     mode = "ro" if read_only else "rwc"
     url = url.set(database=f"file:{quote(str(path))}?mode={mode}").update_query_dict(
         {"uri": "true"}
