@@ -77,36 +77,61 @@ config_file = click.option(
     help="TOML file with settings; by default lrustream.toml where there is one.",
 )
 engine_flags = together(
-    setting("--seed", "engine.seed", "Of everything random.", metavar="N"),
-    setting("--device", "engine.device", "auto, cpu or cuda[:n].", metavar="NAME"),
+    setting("--seed", "engine.seed", "Seed of everything random.", metavar="N"),
+    setting(
+        "--device", "engine.device", "Where tensors live: auto, cpu or cuda[:n].", metavar="NAME"
+    ),
     setting("--repeats/--no-repeats", "engine.repeats", "May an item come to a user again?"),
-    setting("--experts", "engine.experts", "Of popularity,rules,repeat,lrurec.", metavar="NAMES"),
+    setting(
+        "--experts", "engine.experts", "Some of popularity,rules,repeat,lrurec.", metavar="NAMES"
+    ),
     setting("--micro-batch", "engine.micro_batch", "Events learned at a time.", metavar="N"),
-    setting("--max-users-resident", "engine.max_users_resident", "States held.", metavar="N"),
-    setting("--set", "engine", "Any other (config show).", metavar="KEY=VALUE", multiple=True),
+    setting(
+        "--max-users-resident",
+        "engine.max_users_resident",
+        "States in memory at most.",
+        metavar="N",
+    ),
+    setting("--set", "engine", "Any other engine setting.", metavar="KEY=VALUE", multiple=True),
 )
 state_flags = together(
-    setting("--state-dir", "serve.state_dir", "What is kept [.lrustream].", metavar="DIR"),
-    setting("--database", "serve.database", "PostgreSQL or SQLite instead.", metavar="URL"),
+    setting(
+        "--state-dir", "serve.state_dir", "Folder of all that is kept [.lrustream].", metavar="DIR"
+    ),
+    setting(
+        "--database",
+        "serve.database",
+        "PostgreSQL or SQLite instead of a file there.",
+        metavar="URL",
+    ),
     config_file,
 )
-topic_flag = setting("--topic", "serve.topic", "To read or fill [events].", metavar="NAME")
+topic_flag = setting("--topic", "serve.topic", "Name of the topic [events].", metavar="NAME")
 field_flag = setting(
-    "--field", "serve.fields", "A record's own name.", metavar="user_id=UID", multiple=True
+    "--field",
+    "serve.fields",
+    "What a record calls it; may be repeated.",
+    metavar="user_id=UID",
+    multiple=True,
 )
 kafka_flag = setting(
     "--bootstrap-servers",
     "kafka.bootstrap_servers",
-    "Kafka; by default the embedded log.",
+    "Kafka brokers; without, the embedded log.",
     metavar="HOST:PORT",
 )
 file_flags = together(
     *(
-        click.option(f"--{role}-column", role, metavar="NAME", help="Its name, or number from 1.")
+        click.option(
+            f"--{role}-column",
+            role,
+            metavar="NAME",
+            help=f"Where the {role} is: its name, or number from 1.",
+        )
         for role in ("user", "item", "time", "value")
     ),
-    click.option("--time-unit", metavar="UNIT", help="s, ms, us or ns."),
-    click.option("--format", metavar="NAME", help="csv, tsv, inter, movielens, jsonl, parquet."),
+    click.option("--time-unit", metavar="UNIT", help="Of the time column: s, ms, us or ns."),
+    click.option("--format", metavar="NAME", help="csv, tsv, inter, movielens, jsonl or parquet."),
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="JSON instead of text.")
 
@@ -146,9 +171,11 @@ def cli() -> None:
 @cli.command()
 @click.argument("file")
 @topic_flag
-@click.option("--speed", default="max", metavar="100x|max", help="Times event time [max].")
+@click.option("--speed", default="max", metavar="100x|max", help="How many times event time [max].")
 @click.option("--limit", type=int, metavar="N", help="Only the first N events.")
-@click.option("--partitions", type=int, default=1, metavar="N", help="Of a topic made now [1].")
+@click.option(
+    "--partitions", type=int, default=1, metavar="N", help="Of a topic that is made now [1]."
+)
 @file_flags
 @kafka_flag
 @state_flags
@@ -188,12 +215,19 @@ def publish(
 @file_flags
 @click.option("--limit", type=int, metavar="N", help="Only the first N events.")
 @click.option("--min-rating", type=float, metavar="X", help="Only events rated X or better.")
-@click.option("--ties", type=click.Choice(["file", "shuffle"]), default="file", help="[file]")
-@click.option("--models", default="", metavar="NAMES", help="With commas; by default all.")
+@click.option(
+    "--ties",
+    type=click.Choice(["file", "shuffle"]),
+    default="file",
+    help="Order of equal timestamps [file].",
+)
+@click.option("--models", default="", metavar="NAMES", help="Which to compare, with commas [all].")
 @click.option("--json", "json_file", metavar="FILE", help="Save the result as JSON.")
 @click.option("--show-users", type=int, default=0, metavar="N", help="Then recommend to N users.")
 @click.option("--via", type=click.Choice(["embedded", "kafka"]), help="Send it through a broker.")
-@click.option("--partitions", type=int, default=1, metavar="N", help="Of the topic there [1].")
+@click.option(
+    "--partitions", type=int, default=1, metavar="N", help="Of the topic made for that [1]."
+)
 @topic_flag
 @kafka_flag
 @engine_flags
@@ -301,11 +335,13 @@ def import_model(file: str, output: str | None) -> None:
 
 @cli.command()
 @topic_flag
-@setting("--output-topic", "serve.output_topic", "Write recommendations there.", metavar="NAME")
+@setting(
+    "--output-topic", "serve.output_topic", "Topic to write recommendations to.", metavar="NAME"
+)
 @field_flag
 @kafka_flag
-@setting("--host", "serve.host", "Of the HTTP API [127.0.0.1].", metavar="NAME")
-@setting("--port", "serve.port", "Of the HTTP API [8000], 0 for any.", metavar="N")
+@setting("--host", "serve.host", "Address of the HTTP API [127.0.0.1].", metavar="NAME")
+@setting("--port", "serve.port", "Port of the HTTP API [8000]; 0 takes a free one.", metavar="N")
 @engine_flags
 @state_flags
 def serve() -> None:
@@ -374,7 +410,9 @@ def engine_to_ask(writing: bool = False) -> Iterator[Answers]:
 
 @cli.command()
 @click.argument("user")
-@click.option("-k", default=10, type=click.IntRange(1, 1000), metavar="N", help="So many [10].")
+@click.option(
+    "-k", default=10, type=click.IntRange(1, 1000), metavar="N", help="How many items [10]."
+)
 @click.option("--exclude", multiple=True, metavar="ITEM", help="Leave out; may be repeated.")
 @click.option("--titles", metavar="FILE", help="Show titles: movies.dat, u.item or a CSV.")
 @as_json
@@ -471,7 +509,7 @@ def deadletters() -> None:
 
 
 @deadletters.command("list")
-@click.option("--limit", type=int, default=100, metavar="N", help="At most so many [100].")
+@click.option("--limit", type=int, default=100, metavar="N", help="Print so many at most [100].")
 @state_flags
 def list_dead_letters(limit: int) -> None:
     """Print the dead letters that wait, oldest first, as JSON.

@@ -19,6 +19,7 @@ from click.testing import CliRunner, Result
 from cli import cli
 from connectors.embedded_log import EmbeddedLog
 from connectors.http_client import HttpClient
+from lrurec import weights
 
 ROOT = Path(__file__).parent.parent
 RATINGS = str(ROOT / "data" / "movietweetings" / "ratings.csv.gz")
@@ -113,14 +114,10 @@ def test_publish_fills_the_embedded_log_in_order_of_time() -> None:
 
 
 def test_import_turns_a_published_checkpoint_into_a_model() -> None:
-    checkpoint = ROOT / "tests" / "lrurec" / "oracle"
-    found = sorted(checkpoint.rglob("*.pth"))
-    if not found:
-        pytest.skip(f"no checkpoint below {checkpoint}")
-    imported = json.loads(output("import", str(found[0]), "--output", "model.safetensors"))
-    assert imported["model"] == "model.safetensors"
-    assert Path("model.safetensors").stat().st_size > 1000
-    assert imported["items"] > 0
+    checkpoint = ROOT / "tests" / "lrurec" / "oracle" / "lrurec-d16.pth"
+    imported = json.loads(output("import", str(checkpoint), "--output", "model.safetensors"))
+    assert (imported["model"], imported["width"]) == ("model.safetensors", 16)
+    assert weights.load("model.safetensors").config.items == imported["items"]
 
 
 def test_config_show_tells_values_and_origins(monkeypatch: pytest.MonkeyPatch) -> None:

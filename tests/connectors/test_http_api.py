@@ -107,7 +107,7 @@ def test_what_cannot_be_is_told_in_one_line(
 
 
 def test_the_client_repeats_what_the_server_says(server: HttpServer) -> None:
-    with pytest.raises(ConnectorError, match="^version 9: not there; choose another$"):
+    with pytest.raises(ConnectorError, match=r"^version 9: not there; choose another$"):
         HttpClient(server.address).promote(9)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from connectors.settings import Given, Settings, SettingError, load, parse_pair
+from connectors.settings import Given, SettingError, Settings, load, parse_pair
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def test_the_origin_of_a_wrong_value_is_named() -> None:
 def test_pairs() -> None:
     assert parse_pair("seed=3", "--set", "motor") == Given("motor.seed", "3", "--set seed")
     assert parse_pair("broker.group=a=b", "--set", "motor").value == "a=b"
-    with pytest.raises(SettingError, match="^--set 'seed': write KEY=VALUE$"):
+    with pytest.raises(SettingError, match=r"^--set 'seed': write KEY=VALUE$"):
         parse_pair("seed", "--set", "motor")
 
 
