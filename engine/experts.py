@@ -11,17 +11,13 @@ from torch import Tensor
 from engine.config import EngineConfig
 from engine.context import Context
 from engine.durable import Durable, Tensors
+from engine.own_history import OwnHistory
 from engine.popularity import HALF_LIVES, Popularity
 from engine.rules import SETTINGS, SequentialRules
 from lrurec.model import LRURec
 
 RULES_POPULARITY = HALF_LIVES.index(5000.0)
 """The popularity that rules, own history and LRURec fall back on."""
-
-REPEAT_DECAY = 0.8
-REPEAT_SHARE = 0.1
-"""Weight of the popularity beside the user's own recent items."""
-
 
 class Experts:
     """The chosen experts, in the order of `names`. LRURec's weights and states live elsewhere."""
@@ -34,6 +30,7 @@ class Experts:
         self.chosen = chosen
         self.popularity = Popularity(device)
         self.rules = SequentialRules(device, config.rules_bytes) if "rules" in chosen else None
+        self.own_history = OwnHistory(device) if "repeat" in chosen else None
         names: list[str] = []
         if "popularity" in chosen:
             names += [f"popularity_{h:g}".replace("inf", "all") for h in HALF_LIVES]
@@ -52,7 +49,11 @@ class Experts:
     def parts(self) -> dict[str, Durable]:
         """What snapshots hold of the experts, by name."""
         parts: dict[str, Durable] = {"popularity": Tensors(self.popularity)}
-        return parts | ({"rules": self.rules} if self.rules else {})
+        if self.rules:
+            parts["rules"] = self.rules
+        if self.own_history:
+            parts["own_history"] = Tensors(self.own_history)
+        return parts
 
     def grow(self, items: int) -> None:
         self.popularity.grow(items)
@@ -84,8 +85,8 @@ class Experts:
             scores = self.rules.scores(recent, fallback)
             out[:, column : column + len(SETTINGS)] = scores.transpose(0, 1)
             column += len(SETTINGS)
-        if "repeat" in self.chosen:
-            out[:, column] = self._repeat(recent, fallback)
+        if self.own_history:
+            out[:, column] = self.own_history.scores(recent, fallback)
             column += 1
         out[:, :column].log_()
         if "lrurec" in self.chosen:
@@ -102,12 +103,5 @@ class Experts:
             self.popularity.learn(context)
         if self.rules:
             self.rules.learn(context)
-
-    def _repeat(self, recent: Tensor, popularity: Tensor) -> Tensor:
-        """The user's own recent items, newest heaviest, on a floor of popularity (B, I)."""
-        valid = recent >= 0
-        events, gaps = valid.nonzero(as_tuple=True)
-        scores = REPEAT_SHARE * popularity
-        weights = REPEAT_DECAY ** gaps.to(torch.float32)
-        scores.view(-1).index_add_(0, events * scores.shape[1] + recent[valid], weights)
-        return scores
+        if self.own_history:
+            self.own_history.learn(context)

@@ -1,6 +1,6 @@
 """Sequential rules: every later item counts for each of the user's newest items.
 
-score(i) = share * d(i) + sum_{q=1..W} g^(q-1) S[x_q, i] / (C[x_q] + 5)^power, where x_q is the
+score(i) = share * d(i) + sum_{q=1..W} g^(q-1) S[x_q, i] / (C[x_q] + prior)^power, where x_q is the
 user's q-th newest item and d the popularity; learning i adds g^(q-1) to S[x_q, i] and C[x_q]
 (after Kamehkhosh et al. 2017; Ludewig and Jannach 2018). The counts lag by one micro-batch.
 """
@@ -32,6 +32,7 @@ class RuleSetting:
 SETTINGS = (
     RuleSetting("rules_long", window=20, gap_decay=0.9, power=0.5, share=1.0),
     RuleSetting("rules_short", window=8, gap_decay=0.8, power=1.0, share=0.3),
+    RuleSetting("rules_last", window=1, gap_decay=1.0, power=1.0, share=0.3),
 )
 
 BLOCK = 16
