@@ -242,6 +242,14 @@ class Loop:
         self.store.save_snapshot(self.position, snapshot_chunks(self.engine))
         self._snapshot_at, self._snapshot_events = self.clock(), 0
         self._snapshot_position = self.position
+        stats = engine_stats(self.engine)
+        log.info(
+            "snapshot at journal position %d: %d events, %d users, %d items; bytes a user: %s; %s",
+            self.position,
+            *(stats[name] for name in ("events", "users", "items")),
+            ", ".join(f"{name} {size:.0f}" for name, size in stats["bytes_per_user"].items()),
+            ", ".join(f"{n} {c['size']} of {c['cap']}" for n, c in stats["caps"].items()),
+        )
         self.versions.prune(self.engine.recommender.version)
 
     def _recommend_to(self, users: Iterable[str]) -> None:

@@ -43,7 +43,7 @@ def engine_stats(engine: Engine) -> dict[str, Any]:
                 2 * engine.config.history,
             ),
             "rules_bytes": _cap(rules.nbytes if rules else 0, engine.config.rules_bytes),
-            "window_events": _cap(len(window), window.cap),
+            "window_events": _cap(len(window.users), window.cap),
         },
     }
 

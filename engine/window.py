@@ -52,13 +52,16 @@ class Window:
     @property
     def users(self) -> NDArray[np.int32]:
         """The user row of each event, oldest first."""
-        if self._fresh:
-            self._users = np.concatenate([self._users, *self._fresh]).astype(np.int32)
-            self._fresh, self._fresh_events = [], 0
-            if len(self._users) > self.cap:
-                self.start += len(self._users) - self.cap
-                self._users = self._users[-self.cap :]
+        self._settle()
         return self._users
+
+    def _settle(self) -> None:
+        """Take in the newest events, and drop the oldest beyond the cap."""
+        self._users = np.concatenate([self._users, *self._fresh]).astype(np.int32)
+        self._fresh, self._fresh_events = [], 0
+        if len(self._users) > self.cap:
+            self.start += len(self._users) - self.cap
+            self._users = self._users[-self.cap :].copy()
 
     def learn(self, users: IntArray, time: float, log_losses: NDArray[np.float64] | None) -> None:
         """Take the events of one micro-batch, with their prequential losses where scored."""
@@ -66,6 +69,8 @@ class Window:
             self.start_time = time
         self._fresh.append(users)
         self._fresh_events += len(users)
+        if len(self) > 2 * self.cap:
+            self._settle()
         self._time = max(self._time, time)
         if log_losses is None or np.isnan(log_losses).all():
             return

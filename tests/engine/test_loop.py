@@ -179,12 +179,14 @@ def test_the_source_hears_what_is_durable_at_the_end(tmp_path: Path) -> None:
 
 
 def test_memory_stays_within_the_caps(tmp_path: Path) -> None:
-    config = with_settings(max_users_resident=60, rules_bytes=20_000, finetune_every=1_000)
+    config = with_settings(max_users_resident=60, rules_bytes=400_000, finetune_every=1_000)
     run = Run(tmp_path, stream(4_000, users=300, items=600), config)
     run.until(4_000)
     caps = run.loop.stats()["caps"]
     assert caps["users_resident"] == {"size": 60, "cap": 60}
-    assert 0 < caps["rules_bytes"]["size"] <= 100_000  # rows are never narrower than 8 slots
+    assert run.engine.recommender.experts.rules is not None
+    assert run.engine.recommender.experts.rules.bounded
+    assert 0 < caps["rules_bytes"]["size"] <= 400_000
     assert 10 < caps["events_since_anchor"]["size"] < caps["events_since_anchor"]["cap"]
     assert caps["window_events"]["size"] < 1_000
     assert len(run.loop._pending) < CONFIG.micro_batch
