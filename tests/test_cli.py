@@ -19,13 +19,22 @@ from click.testing import CliRunner, Result
 from cli import cli
 from connectors.embedded_log import EmbeddedLog
 from connectors.http_client import HttpClient
+from deploy.kafka.broker import Broker
 from lrurec import weights
 
 ROOT = Path(__file__).parent.parent
 RATINGS = str(ROOT / "data" / "movietweetings" / "ratings.csv.gz")
 TITLES = str(ROOT / "data" / "movietweetings" / "movies.dat.gz")
-SMALL = ["--set", "width=16", "--set", "blocks=1", "--set", "finetune_first=500"]
-QUICK = [*SMALL, "--set", "train_tokens_cap=2", "--set", "gate_tolerance=9"]
+SMALL = ["--set", "width=16", "--set", "blocks=1", "--set", "finetune_first=100"]
+QUICK = [
+    *SMALL,
+    "--set",
+    "finetune_first=500",
+    "--set",
+    "train_tokens_cap=2",
+    "--set",
+    "gate_tolerance=9",
+]
 DEADLINE_S = 120.0
 
 
@@ -86,17 +95,27 @@ def test_replay_takes_some_models_and_some_events(clicks: str) -> None:
     assert saved["manifest"]["skipped"] == {"beyond the first 50": 150}
 
 
+def replayed(clicks: str, *via: str) -> Any:
+    output(
+        *("replay", "--file", clicks, "--repeats", "--micro-batch", "16", *SMALL, *via),
+        *("--models", "engine,lrurec,rules_long", "--json", "result.json"),
+    )
+    return json.loads(Path("result.json").read_text())
+
+
 def test_replay_through_the_embedded_log_gives_the_same_numbers(clicks: str) -> None:
-    options = ["replay", "--file", clicks, "--repeats", "--micro-batch", "16", *SMALL]
-    models = ["--models", "engine,lrurec,rules_long", "--json", "result.json"]
-    results = []
-    for via in ([], ["--via", "embedded"], ["--via", "embedded", "--partitions", "3"]):
-        output(*options, *models, *via)
-        results.append(json.loads(Path("result.json").read_text()))
-    direct, one, three = results
-    assert direct["models"] == one["models"]
-    assert one["manifest"]["order"] == "timestamp, ties in file order, through embedded"
-    assert three["manifest"]["order"].endswith("through embedded, which changes it between users")
+    through = replayed(clicks, "--via", "embedded")
+    assert through["models"] == replayed(clicks)["models"]
+    assert through["manifest"]["order"] == "timestamp, ties in file order, through embedded"
+    spread = replayed(clicks, "--via", "embedded", "--partitions", "3")
+    assert spread["manifest"]["order"].endswith("through embedded, which changes it between users")
+
+
+def test_replay_through_kafka_gives_the_same_numbers(clicks: str, kafka_broker: Broker) -> None:
+    servers = ["--bootstrap-servers", kafka_broker.bootstrap]
+    through = replayed(clicks, "--via", "kafka", *servers)
+    assert through["models"] == replayed(clicks)["models"]
+    assert through["manifest"]["order"] == "timestamp, ties in file order, through kafka"
 
 
 # ---- publish, dead letters, import, config
