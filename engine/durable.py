@@ -17,6 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from engine.errors import SnapshotError
+
 Arrays = dict[str, NDArray[Any]]
 
 
@@ -42,7 +44,14 @@ class Tensors:
         yield 0, {name: tensor.cpu().numpy() for name, tensor in self._tensors().items()}
 
     def restore(self, block: int, arrays: Arrays) -> None:
-        for name, tensor in self._tensors().items():
+        tensors = self._tensors()
+        if tensors.keys() != arrays.keys():
+            raise SnapshotError(
+                f"snapshot: holds {', '.join(arrays)} of {type(self._owner).__name__}, this program"
+                f" has {', '.join(tensors)}; start with the version of lrustream that wrote it, or "
+                "with a new database"
+            )
+        for name, tensor in tensors.items():
             setattr(self._owner, name, torch.from_numpy(arrays[name]).to(tensor))
 
     def _tensors(self) -> dict[str, Tensor]:

@@ -138,3 +138,10 @@ def test_a_part_this_program_does_not_know_is_refused(tmp_path: Path) -> None:
     snapshot = saved(Engine(CONFIG)) | {("zebra", 0): Chunk("zebra", 0, pack({}))}
     with pytest.raises(SnapshotError, match="'zebra' is no part of this engine"):
         restored(CONFIG, snapshot, tmp_path)
+
+
+def test_a_part_that_has_other_arrays_by_now_is_refused(tmp_path: Path) -> None:
+    snapshot = saved(Engine(CONFIG))
+    snapshot["mixture", 0] = Chunk("mixture", 0, pack({"weights": np.zeros(3)}))
+    with pytest.raises(SnapshotError, match="snapshot: holds weights of Mixture, this program has"):
+        restored(CONFIG, snapshot, tmp_path)
