@@ -111,7 +111,12 @@ class BackgroundTuner:
         self._child = context.Process(
             target=_serve, args=(theirs,), name="lrustream-finetune", daemon=True
         )
-        self._child.start()
+        # Ctrl-C is the parent's to answer: the child inherits the mask, from its first moment on.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            self._child.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
 
 
@@ -122,7 +127,6 @@ def _send(pipe: Connection, job: Job) -> None:
 
 def _serve(pipe: Connection) -> None:
     """The child: jobs in, candidates (or the text of an error) out, until the parent goes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     os.nice(NICENESS)
     torch.set_num_threads(max(1, (os.cpu_count() or 1) - 1))
     with suppress(EOFError, OSError):
