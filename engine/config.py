@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-EXPERTS = ("popularity", "rules", "repeat", "lrurec")
+EXPERTS = ("popularity", "rules", "linear", "repeat", "lrurec")
 FINETUNE_MODES = ("background", "inline")
 
 
@@ -34,7 +34,7 @@ class EngineConfig:
 
     width: int = 64
     blocks: int = 2
-    dropout: float = 0.2
+    dropout: float = 0.5
     learning_rate: float = 1e-3
     weight_decay: float = 0.01
     negatives: int | None = None
@@ -58,9 +58,9 @@ class EngineConfig:
     batch_tokens: int = 4096
     train_tokens_per_event: float = 12.0
     """Tokens trained on per event of the stream, at least ..."""
-    train_tokens_early: float = 3e6
+    train_tokens_early: float = 1e6
     """... and this many divided by the events seen so far, while data is small ..."""
-    train_tokens_cap: float = 60.0
+    train_tokens_cap: float = 30.0
     """... but no more than this many per event."""
     gate_tolerance: float = 0.05
     """Nats by which a candidate's held-out loss may exceed the live model's."""

@@ -24,8 +24,9 @@ class Context:
 
     users, items: (B,) rows; known: (B,) items known before the event (rows 0 .. known - 1);
     recent: (B, W) newest item first, -1 where there is none; length: (B,) events of the user
-    so far; repeat: (B,) the user already had the item; seen: two (S,) arrays, event index
-    (ascending) and an item that its user has.
+    so far; gap: (B,) seconds since the user's event before, inf without one; repeat: (B,) the
+    user already had the item; seen: two (S,) arrays, event index (ascending) and an item that its
+    user has.
     """
 
     users: IntArray
@@ -33,6 +34,7 @@ class Context:
     known: IntArray
     recent: IntArray
     length: IntArray
+    gap: NDArray[np.float64]
     repeat: NDArray[np.bool_]
     seen: tuple[IntArray, IntArray]
 
@@ -51,13 +53,20 @@ class Context:
                 self.known[events],
                 self.recent[events],
                 self.length[events],
+                self.gap[events],
                 self.repeat[events],
                 (self.seen[0][seen] - start, self.seen[1][seen]),
             )
 
 
-def read_context(histories: Histories, users: IntArray, items: IntArray, known: int) -> Context:
-    """The context of each event (users[i], items[i]), when `known` items were known before all.
+def read_context(
+    histories: Histories,
+    users: IntArray,
+    items: IntArray,
+    times: NDArray[np.float64],
+    known: int,
+) -> Context:
+    """The context of each event, when `known` items were known before all of them.
 
     Rows of items met for the first time continue from `known` on, in order of appearance.
     """
@@ -79,6 +88,13 @@ def read_context(histories: Histories, users: IntArray, items: IntArray, known: 
     group, rank = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64)
     group[order], rank[order] = group_sorted, rank_sorted
 
+    before = np.empty(n)
+    sorted_times = times[order]
+    before[order] = np.where(
+        rank_sorted > 0, np.roll(sorted_times, 1), histories.last_time[users[order]]
+    )
+    length = histories.total[users] + rank
+
     seen_items, offsets = histories.seen.gather(users)
     seen_rows = np.repeat(np.arange(n), np.diff(offsets))
     earlier = (group[:, None] == group[None, :]) & (rank[None, :] < rank[:, None])
@@ -96,7 +112,8 @@ def read_context(histories: Histories, users: IntArray, items: IntArray, known: 
         items=items,
         known=grown,
         recent=recent,
-        length=histories.total[users] + rank,
+        length=length,
+        gap=np.where(length > 0, np.maximum(times - before, 0.0), np.inf),
         repeat=repeat,
         seen=(rows, columns),
     )

@@ -11,6 +11,7 @@ from torch import Tensor
 from engine.config import EngineConfig
 from engine.context import Context
 from engine.durable import Durable, Tensors
+from engine.linear import LinearTransition
 from engine.own_history import OwnHistory
 from engine.popularity import HALF_LIVES, Popularity
 from engine.rules import SETTINGS, SequentialRules
@@ -18,6 +19,7 @@ from lrurec.model import LRURec
 
 RULES_POPULARITY = HALF_LIVES.index(5000.0)
 """The popularity that rules, own history and LRURec fall back on."""
+
 
 class Experts:
     """The chosen experts, in the order of `names`. LRURec's weights and states live elsewhere."""
@@ -30,12 +32,15 @@ class Experts:
         self.chosen = chosen
         self.popularity = Popularity(device)
         self.rules = SequentialRules(device, config.rules_bytes) if "rules" in chosen else None
+        self.linear = LinearTransition(device) if "linear" in chosen else None
         self.own_history = OwnHistory(device) if "repeat" in chosen else None
         names: list[str] = []
         if "popularity" in chosen:
             names += [f"popularity_{h:g}".replace("inf", "all") for h in HALF_LIVES]
         if "rules" in chosen:
             names += [setting.name for setting in SETTINGS]
+        if "linear" in chosen:
+            names.append("linear")
         if "repeat" in chosen:
             names.append("repeat")
         if "lrurec" in chosen:
@@ -44,13 +49,16 @@ class Experts:
 
     @property
     def nbytes(self) -> int:
-        return self.popularity.nbytes + (self.rules.nbytes if self.rules else 0)
+        counted = (self.popularity, self.rules, self.linear)
+        return sum(part.nbytes for part in counted if part is not None)
 
     def parts(self) -> dict[str, Durable]:
         """What snapshots hold of the experts, by name."""
         parts: dict[str, Durable] = {"popularity": Tensors(self.popularity)}
         if self.rules:
             parts["rules"] = self.rules
+        if self.linear:
+            parts["linear"] = self.linear
         if self.own_history:
             parts["own_history"] = Tensors(self.own_history)
         return parts
@@ -59,6 +67,8 @@ class Experts:
         self.popularity.grow(items)
         if self.rules:
             self.rules.grow(items)
+        if self.linear:
+            self.linear.grow(items)
 
     def log_scores(
         self,
@@ -85,6 +95,9 @@ class Experts:
             scores = self.rules.scores(recent, fallback)
             out[:, column : column + len(SETTINGS)] = scores.transpose(0, 1)
             column += len(SETTINGS)
+        if self.linear:
+            out[:, column] = self.linear.scores(recent, fallback)
+            column += 1
         if self.own_history:
             out[:, column] = self.own_history.scores(recent, fallback)
             column += 1
@@ -103,5 +116,7 @@ class Experts:
             self.popularity.learn(context)
         if self.rules:
             self.rules.learn(context)
+        if self.linear:
+            self.linear.learn(context)
         if self.own_history:
             self.own_history.learn(context)

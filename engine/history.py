@@ -21,8 +21,8 @@ class Histories:
     """Histories of all users, by user row.
 
     `total` counts a user's events for ever; `events` holds those since the anchor; `seen` holds
-    every item once; `partition` is the source's, of the user's newest event. `changed` marks the
-    users of whom the last snapshot does not know all.
+    every item once; `last_time` (Unix seconds) and `partition` are those of the user's newest
+    event. `changed` marks the users of whom the last snapshot does not know all.
     """
 
     def __init__(self, history: int) -> None:
@@ -30,6 +30,7 @@ class Histories:
         self.events = RaggedRows()
         self.seen = RaggedRows()
         self.total = np.zeros(0, dtype=np.int64)
+        self.last_time = np.zeros(0, dtype=np.float64)
         self.partition = np.zeros(0, dtype=np.int32)
         self.changed = np.zeros(0, dtype=bool)
 
@@ -38,7 +39,9 @@ class Histories:
 
     @property
     def nbytes(self) -> int:
-        arrays = self.total.nbytes + self.partition.nbytes + self.changed.nbytes
+        arrays = (
+            self.total.nbytes + self.last_time.nbytes + self.partition.nbytes + self.changed.nbytes
+        )
         return self.events.nbytes + self.seen.nbytes + arrays
 
     def resize(self, users: int) -> None:
@@ -46,7 +49,7 @@ class Histories:
         self.seen.resize(users)
         if users > len(self.total):
             grown = max(users, 2 * len(self.total), 64)
-            for name in ("total", "partition", "changed"):
+            for name in ("total", "last_time", "partition", "changed"):
                 old = getattr(self, name)
                 new = np.zeros(grown, dtype=old.dtype)
                 new[: len(old)] = old
@@ -62,12 +65,14 @@ class Histories:
         users: IntArray,
         items: IntArray,
         repeat: NDArray[np.bool_],
+        times: NDArray[np.float64],
         partitions: NDArray[np.int32],
     ) -> None:
         """Append events in order; `repeat` marks those whose item the user already had."""
         self.events.append(users, items)
         self.seen.append(users[~repeat], items[~repeat])
         np.add.at(self.total, users, 1)
+        self.last_time[users] = times
         self.partition[users] = partitions
         self.changed[users] = True
 
@@ -93,6 +98,7 @@ class Histories:
                     "seen": self.seen.gather(users)[0].astype(np.int32),
                     "seen_lengths": self.seen.lengths(users),
                     "total": self.total[users],
+                    "last_time": self.last_time[users],
                     "partition": self.partition[users],
                 },
             )
@@ -106,4 +112,5 @@ class Histories:
             owners = np.repeat(users, arrays[f"{name}_lengths"])
             rows.append(owners, arrays[name].astype(np.int64))
         self.total[users] = arrays["total"]
+        self.last_time[users] = arrays["last_time"]
         self.partition[users] = arrays["partition"]

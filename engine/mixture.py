@@ -23,8 +23,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-CONTEXT_BOUNDS = np.array([1, 2, 3, 5, 10, 20, 50, 200])
+LENGTH_BOUNDS = np.array([1, 2, 3, 5, 10, 20, 50, 200])
 """History lengths at which the next context begins."""
+
+GAP_BOUNDS = np.array([1.0, 30.0, 300.0, 3600.0, 86_400.0, np.inf])
+"""Seconds since the user's event before at which the next context begins."""
+
+LENGTHS, GAPS = len(LENGTH_BOUNDS) + 1, len(GAP_BOUNDS) + 1
 
 BLEND_RATE = 0.003
 """Smallest step of the blend: it forgets over some 1 / rate events of its context."""
@@ -42,14 +47,21 @@ SHARE = 1e-3
 FLOOR = 1e-30
 
 
+def contexts_of(lengths: NDArray[np.int64], gaps: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Contexts (B, 2) of events: of the user's history length, and of the seconds since its end."""
+    by_length = np.searchsorted(LENGTH_BOUNDS, lengths, side="right")
+    by_gap = np.searchsorted(GAP_BOUNDS, gaps, side="right")
+    return np.stack([by_length, LENGTHS + by_gap], axis=1)
+
+
 class Mixture:
     """Weights of M experts in all layers."""
 
     def __init__(self, experts: int, device: torch.device) -> None:
         self.experts = m = experts
-        contexts = len(CONTEXT_BOUNDS) + 1
-        self.blend = torch.full((contexts, m), 1.0 / m, device=device)
-        self.blend_events = torch.zeros(contexts, device=device)
+        contexts = LENGTHS + GAPS
+        self.blend = torch.full((LENGTHS, m), 1.0 / m, device=device)
+        self.blend_events = torch.zeros(LENGTHS, device=device)
         self.shared = torch.zeros(m + 1, device=device)
         self.shared[m] = 1.0
         self.by_context = torch.zeros(contexts, m + 1, device=device)
@@ -59,45 +71,41 @@ class Mixture:
         self.linear[m:] = 0.375
         self._one = torch.eye(m + 1, device=device)
 
-    def mix(self, logs: Tensor, masked: Tensor, lengths: NDArray[np.int64]) -> Tensor:
+    def mix(self, logs: Tensor, masked: Tensor, contexts: NDArray[np.int64]) -> Tensor:
         """Probabilities (B, I) under the present weights; nothing is learned.
 
         logs (B, M, I) are unnormalised log-probabilities, finite; masked (B, I) is 0 for a
-        candidate and -inf for the rest; lengths (B,) of the users' histories.
+        candidate and -inf for the rest; contexts (B, 2) as of `contexts_of`.
         """
-        return self._layers(logs, masked, self._contexts(lengths)).answer
+        return self._layers(logs, masked, torch.from_numpy(contexts).to(logs.device)).answer
 
     def mix_and_learn(
         self,
         logs: Tensor,
         masked: Tensor,
-        lengths: NDArray[np.int64],
+        contexts: NDArray[np.int64],
         items: NDArray[np.int64],
     ) -> Tensor:
         """As `mix`, then learn from all B events: within them the weights rest.
 
         items (B,) holds the item that came true, or -1 where nothing is to be learned.
         """
-        contexts = self._contexts(lengths)
-        layers = self._layers(logs, masked, contexts)
+        index = torch.from_numpy(contexts).to(logs.device)
+        layers = self._layers(logs, masked, index)
         rows = torch.from_numpy(np.flatnonzero(items >= 0)).to(logs.device)
         if len(rows):
             true = torch.from_numpy(items[items >= 0]).to(logs.device)
-            self._learn(layers, rows, true, contexts[rows])
+            self._learn(layers, rows, true, index[rows])
         return layers.answer
-
-    def _contexts(self, lengths: NDArray[np.int64]) -> Tensor:
-        contexts = np.searchsorted(CONTEXT_BOUNDS, lengths, side="right")
-        return torch.from_numpy(contexts).to(self.shared.device)
 
     def _layers(self, logs: Tensor, masked: Tensor, contexts: Tensor) -> _Layers:
         m = self.experts
         each = torch.softmax(logs + masked[:, None, :], dim=2)
-        blend = torch.bmm(self.blend[contexts][:, None, :], each).squeeze(1)
+        blend = torch.bmm(self.blend[contexts[:, 0]][:, None, :], each).squeeze(1)
         features = torch.empty(len(logs), m + 1, logs.shape[2], device=logs.device)
         features[:, :m] = logs
         torch.log(blend.clamp(min=FLOOR), out=features[:, m])
-        weights = self.shared + self.by_context[contexts]
+        weights = self.shared + self.by_context[contexts].sum(1)
         joint = torch.softmax(torch.bmm(weights[:, None, :], features).squeeze(1) + masked, dim=1)
         linear = self.linear
         answer = torch.matmul(linear[:m], each)
@@ -125,10 +133,13 @@ class Mixture:
         )
         self.by_context -= torch.linalg.solve(
             self.context_fisher + CONTEXT_PRECISION * self._one,
-            torch.zeros_like(self.by_context).index_add_(0, contexts, gradient),
+            torch.zeros_like(self.by_context)
+            .index_add_(0, contexts[:, 0], gradient)
+            .index_add_(0, contexts[:, 1], gradient),
         )
 
-        # Layer 1: towards the mean posterior of the experts, context by context.
+        # Layer 1: towards the mean posterior of the experts, history length by history length.
+        contexts = contexts[:, 0]
         counts = torch.zeros_like(self.blend_events).index_add_(
             0, contexts, torch.ones_like(true, dtype=torch.float32)
         )
@@ -148,14 +159,16 @@ class Mixture:
     def _learn_fisher(self, layers: _Layers, rows: Tensor, contexts: Tensor) -> None:
         """Add the covariance of the features under the log-linear answer, from every
         `FISHER_STEP`-th event on behalf of all."""
-        sample, contexts_of = rows[::FISHER_STEP], contexts[::FISHER_STEP]
+        sample, sampled = rows[::FISHER_STEP], contexts[::FISHER_STEP]
         features, joint = layers.features[sample], layers.joint[sample]
         mean = torch.bmm(features, joint[:, :, None])
         fisher = torch.bmm(features * joint[:, None, :], features.transpose(1, 2))
         fisher = (fisher - mean @ mean.transpose(1, 2)) * (len(rows) / len(sample))
         keep = (1.0 - 1.0 / MEMORY) ** len(rows)
         self.shared_fisher.mul_(keep).add_(fisher.sum(0))
-        self.context_fisher.mul_(keep).index_add_(0, contexts_of, fisher)
+        self.context_fisher.mul_(keep)
+        for kind in (0, 1):
+            self.context_fisher.index_add_(0, sampled[:, kind], fisher)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from engine.experts import Experts
 from engine.history import Histories
 from engine.ids import Vocabulary
 from engine.metrics import Reason
-from engine.mixture import Mixture
+from engine.mixture import Mixture, contexts_of
 from engine.states import States
 from engine.topk import best, candidate_mask, ranks_of, uniform_draws
 from lrurec.config import ModelConfig
@@ -110,11 +110,12 @@ class Recommender:
         users = np.array([row]) if row >= 0 else np.empty(0, dtype=np.int64)
         recent = np.full((1, WINDOW), -1, dtype=np.int64)
         excluded = [self.items.row(name) for name in exclude]
-        length = np.zeros(1, dtype=np.int64)
+        length, gap = np.zeros(1, dtype=np.int64), np.array([np.inf])
         hidden = torch.zeros(1, self.config.width, device=self.device)
         if row >= 0:
             recent = self.histories.events.tails(users, WINDOW)[:, ::-1].copy()
             length = self.histories.total[users]
+            gap = np.maximum(self.event_time - self.histories.last_time[users], 0.0)
             if self.uses_model:
                 hidden = self.states.hidden(users)
             if not self.config.repeats:
@@ -126,7 +127,7 @@ class Recommender:
             None, known_before, torch.from_numpy(recent).to(self.device), hidden, self.model
         )
         masked = candidate_mask(known_before, seen, 1, known)
-        answer = self.mixture.mix(logs, masked, length)[0]
+        answer = self.mixture.mix(logs, masked, contexts_of(length, gap))[0]
         answer[torch.isinf(masked[0])] = -torch.inf
         items, scores = best(answer, k)
         return [(self.items.names[item], score) for item, score in zip(items, scores, strict=True)]
@@ -169,11 +170,11 @@ class Recommender:
         users = self.users.add(batch.users)
         items = self.items.add(batch.items)
         self.make_room()
-        context = read_context(self.histories, users, items, known)
+        context = read_context(self.histories, users, items, batch.timestamps, known)
         before = self._advance_states(context)
         scored = self._score_and_learn_popularity(context, before) if score else None
         self.experts.learn(context, popularity=not score)
-        self.histories.learn(users, items, context.repeat, batch.partitions)
+        self.histories.learn(users, items, context.repeat, batch.timestamps, batch.partitions)
         overdue = self.histories.overdue(np.unique(users))
         if len(overdue):
             self.histories.move_up(overdue)
@@ -240,7 +241,9 @@ class Recommender:
         reasons[context.items >= context.known] = Reason.NEW_ITEM
         ranked = reasons == Reason.RANKED
         items = np.where(ranked, context.items, -1)
-        answers = self.mixture.mix_and_learn(logs, masked, context.length, items)
+        answers = self.mixture.mix_and_learn(
+            logs, masked, contexts_of(context.length, context.gap), items
+        )
         scores = {"engine": answers.log_() + masked}
         if self.uses_model:
             scores["lrurec"] = torch.log_softmax(logs[:, -1] + masked, dim=1)
