@@ -83,7 +83,7 @@ engine_flags = together(
     ),
     setting("--repeats/--no-repeats", "engine.repeats", "May an item come to a user again?"),
     setting(
-        "--experts", "engine.experts", "Some of popularity,rules,repeat,lrurec.", metavar="NAMES"
+        "--experts", "engine.experts", "Which experts to mix, with commas [all].", metavar="NAMES"
     ),
     setting("--micro-batch", "engine.micro_batch", "Events learned at a time.", metavar="N"),
     setting(

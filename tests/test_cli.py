@@ -20,6 +20,7 @@ from cli import cli
 from connectors.embedded_log import EmbeddedLog
 from connectors.http_client import HttpClient
 from deploy.kafka.broker import Broker
+from engine.config import EXPERTS
 from lrurec import weights
 
 ROOT = Path(__file__).parent.parent
@@ -190,8 +191,7 @@ def test_config_show_tells_values_and_origins(monkeypatch: pytest.MonkeyPatch) -
         ("replay --file x --set seed", "--set 'seed': write KEY=VALUE"),
         (
             "replay --file x --experts luck",
-            "engine.experts: unknown 'luck'; choose among "
-            "popularity, rules, repeat, lrurec (--experts)",
+            f"engine.experts: unknown 'luck'; choose among {', '.join(EXPERTS)} (--experts)",
         ),
         (
             "replay --file one.csv --device tpu",
@@ -223,7 +223,7 @@ def test_config_show_tells_values_and_origins(monkeypatch: pytest.MonkeyPatch) -
         (
             "serve --field name=x",
             "serve.fields: 'name' is none of user_id, item_id, timestamp, "
-            "value, event_type, event_id",
+            "value, event_type, event_id (--field name)",
         ),
         (
             "import one.csv",
