@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 EXPERTS = ("popularity", "rules", "linear", "repeat", "lrurec")
 FINETUNE_MODES = ("background", "inline")
@@ -39,7 +40,7 @@ class EngineConfig:
     weight_decay: float = 0.01
     negatives: int | None = None
     """Sampled negatives in training; None: the full softmax."""
-    precision: str = "bfloat16"
+    precision: Literal["float32", "bfloat16"] = "bfloat16"
     """Of the score matmuls in training; weights and sums stay float32."""
 
     finetune_mode: str = "background"

@@ -73,35 +73,40 @@ class Experts:
     def log_scores(
         self,
         context: Context | None,
-        known: Tensor,
+        known: int,
         recent: Tensor,
         hidden: Tensor | None,
         model: LRURec | None,
     ) -> Tensor:
         """Unnormalised log-probabilities (B, M, I), finite.
 
-        context: the events, or None for a query as of now; known (B,) items known before each;
+        context: the events, or None for a query as of now; known: items with a row by now;
         recent (B, W) newest items first, -1 where there is none; hidden (B, H) after the user's
         newest event. A user without history gets LRURec's place filled by popularity.
         """
-        probabilities = self.popularity.probabilities(context, known)
-        fallback = probabilities[RULES_POPULARITY]
-        out = torch.empty(len(fallback), len(self.names), fallback.shape[1], device=self.device)
+        base = self.popularity.probabilities(known)
+        fallback = base[RULES_POPULARITY].repeat(len(recent), 1)
+        touched, inside = None, None
+        if context is not None:
+            touched, inside = self.popularity.inside(context, known)
+            fallback[:, touched] = inside[RULES_POPULARITY]
+        out = torch.empty(len(recent), len(self.names), len(base[0]), device=self.device)
         column = 0
         if "popularity" in self.chosen:
             column = len(HALF_LIVES)
-            out[:, :column] = probabilities.transpose(0, 1)
+            out[:, :column] = base.log()
+            if inside is not None:
+                out[:, :column, touched] = inside.log().transpose(0, 1)
         if self.rules:
-            scores = self.rules.scores(recent, fallback)
-            out[:, column : column + len(SETTINGS)] = scores.transpose(0, 1)
-            column += len(SETTINGS)
+            for scores in self.rules.scores(recent, fallback):
+                torch.log(scores, out=out[:, column])
+                column += 1
         if self.linear:
-            out[:, column] = self.linear.scores(recent, fallback)
+            torch.log(self.linear.scores(recent, fallback), out=out[:, column])
             column += 1
         if self.own_history:
-            out[:, column] = self.own_history.scores(recent, fallback)
+            torch.log(self.own_history.scores(recent, fallback), out=out[:, column])
             column += 1
-        out[:, :column].log_()
         if "lrurec" in self.chosen:
             assert model is not None and hidden is not None
             torch.matmul(hidden, model.embedding[1:].t(), out=out[:, column])

@@ -41,40 +41,35 @@ class Popularity:
             room = torch.zeros(len(HALF_LIVES), missing, device=self.device)
             self.counts = torch.cat([self.counts, room], dim=1)
 
-    def probabilities(self, context: Context | None, known: Tensor) -> Tensor:
-        """Positive weights (K, B, I) that sum to about 1 over the known items of each event.
+    def probabilities(self, known: int) -> Tensor:
+        """Positive weights (K, I) as of now, that sum to about 1 over the `known` items."""
+        return self._weights(self.counts, known)
 
-        `known` (B,) is the number of items known before each event. Without a context: as of
-        now, for a query (B = 1).
+    def inside(self, context: Context, known: int) -> tuple[Tensor, Tensor]:
+        """Where the events of the context change `probabilities` for those after them.
+
+        Returns the items (U,) that they touch and the weights (K, B, U) of these just before
+        each event. Relative to all other items this is exact: what they lose by decay inside the
+        batch is given to these in its place.
         """
-        counts, totals = self._counts_before(context)
-        result = torch.empty_like(counts)
-        lent = PRIOR_COUNT * known.to(counts.dtype)
-        result[0] = (counts[0] + PRIOR_COUNT) / (totals[0] + lent)[:, None]
-        for k in range(1, len(HALF_LIVES)):
-            scale = 1.0 / (totals[k] + BACKOFF)[:, None]
-            torch.mul(counts[k], scale, out=result[k])
-            result[k].addcmul_(result[k - 1], scale, value=BACKOFF)
-        return result
-
-    def _counts_before(self, context: Context | None) -> tuple[Tensor, Tensor]:
-        """Decayed counts (K, B, I) and their totals (K, B) just before each event."""
-        if context is None:
-            return self.counts[:, None, :], self.totals[:, None]
         n = len(context)
         items = torch.from_numpy(context.items).to(self.device)
-        steps = torch.arange(n, device=self.device)
-        decay = self.decay[:, None]
-        faded = decay**steps  # (K, B)
-        counts = self.counts[:, None, :] * faded[:, :, None]
-        # Weight at event t of event s before it in the batch: decay^(t - 1 - s).
-        gap = (steps[:, None] - 1 - steps[None, :]).to(torch.float32)
-        weights = torch.where(gap >= 0, decay[:, :, None] ** gap.clamp(min=0), 0.0)  # (K, B, B)
         unique, place = torch.unique(items, return_inverse=True)
-        hits = torch.zeros(n, len(unique), device=self.device)
-        hits[steps, place] = 1.0
-        counts[:, :, unique] += weights @ hits
-        return counts, self.totals[:, None] * faded + weights.sum(dim=2)
+        steps = torch.arange(n, device=self.device)
+        # Event s of the batch counts 1 at s + 1, that is decay^-(s + 1) in counts as of now.
+        added = torch.zeros(len(HALF_LIVES), n, len(unique), device=self.device)
+        added[:, steps, place] = self.decay[:, None] ** -(steps + 1.0)
+        before = added.cumsum(dim=1) - added
+        return unique, self._weights(self.counts[:, None, unique] + before, known)
+
+    def _weights(self, counts: Tensor, known: int) -> Tensor:
+        """Smoothed: the slowest by a prior count, each faster one by the one before it."""
+        result = torch.empty_like(counts)
+        totals = self.totals.tolist()
+        result[0] = (counts[0] + PRIOR_COUNT) / (totals[0] + PRIOR_COUNT * known)
+        for k in range(1, len(HALF_LIVES)):
+            result[k] = (counts[k] + BACKOFF * result[k - 1]) / (totals[k] + BACKOFF)
+        return result
 
     def learn(self, context: Context) -> None:
         n = len(context)

@@ -26,11 +26,11 @@ from engine.topk import best, candidate_mask, ranks_of, uniform_draws
 from lrurec.config import ModelConfig
 from lrurec.model import LRURec
 
-SCORE_EVENTS = 16
+SCORE_EVENTS = 32
 """Events scored at once at most: so far the mixture's weights may lag."""
 
-SCORE_CELLS = 1_000_000
-"""Events x experts x items scored at once at most: 4 MB, so that they stay in the cache."""
+SCORE_CELLS = 2_000_000
+"""Events x experts x items scored at once at most: 8 MB, so that they stay in the cache."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ class Recommender:
         seen = (torch.zeros_like(columns, dtype=torch.long), columns.long())
         known_before = torch.tensor([known], device=self.device)
         logs = self.experts.log_scores(
-            None, known_before, torch.from_numpy(recent).to(self.device), hidden, self.model
+            None, known, torch.from_numpy(recent).to(self.device), hidden, self.model
         )
         masked = candidate_mask(known_before, seen, 1, known)
         answer = self.mixture.mix(logs, masked, contexts_of(length, gap))[0]
@@ -225,7 +225,7 @@ class Recommender:
         """Rank events of which the first is the stream's event `number`."""
         known = torch.from_numpy(context.known).to(self.device)
         recent = torch.from_numpy(context.recent).to(self.device)
-        logs = self.experts.log_scores(context, known, recent, hidden, self.model)
+        logs = self.experts.log_scores(context, len(self.items), recent, hidden, self.model)
         seen = None
         if not self.config.repeats:
             rows, columns = context.seen
@@ -244,17 +244,17 @@ class Recommender:
         answers = self.mixture.mix_and_learn(
             logs, masked, contexts_of(context.length, context.gap), items
         )
-        scores = {"engine": answers.log_() + masked}
+        named = {"engine": answers}
         if self.uses_model:
-            scores["lrurec"] = torch.log_softmax(logs[:, -1] + masked, dim=1)
+            named["lrurec"] = torch.softmax(logs[:, -1] + masked, dim=1)
 
         true = torch.from_numpy(context.items).to(self.device)
         draws = uniform_draws(self.config.seed, number, len(context))
         ranks, losses = {}, {}
-        for name, score in scores.items():
-            ranks[name] = np.where(ranked, ranks_of(score, true, draws), 0)
-            loss = -score.gather(1, true[:, None]).squeeze(1).cpu().numpy().astype(np.float64)
-            losses[name] = np.where(ranked, loss, np.nan)
+        for name, probabilities in named.items():
+            ranks[name] = np.where(ranked, ranks_of(probabilities, true, draws), 0)
+            likelihood = probabilities.gather(1, true[:, None]).squeeze(1).log()
+            losses[name] = np.where(ranked, -likelihood.cpu().numpy().astype(np.float64), np.nan)
         return Scored(ranks, reasons, losses, new_user=context.length == 0)
 
 

@@ -43,8 +43,8 @@ class Rows(Protocol):
         """S[antecedents, successors] += weights; all (N,)."""
         ...
 
-    def add_scores(self, events: Tensor, antecedents: Tensor, weights: Tensor, out: Tensor) -> None:
-        """out[events] += weights * S[antecedents], events (N,) ascending, out (B, I)."""
+    def add_scores(self, antecedents: Tensor, weights: Tensor, out: Tensor) -> None:
+        """out[b] += sum_q weights[b, q] * S[antecedents[b, q]]; both (B, Q), out (B, I)."""
         ...
 
 
@@ -101,12 +101,9 @@ class DenseRows:
         index = antecedents * self.counts.shape[1] + successors
         self.counts.view(-1).index_add_(0, index, weights)
 
-    def add_scores(self, events: Tensor, antecedents: Tensor, weights: Tensor, out: Tensor) -> None:
-        if not len(events):
-            return
-        first = torch.searchsorted(events, torch.arange(len(out), device=out.device))
+    def add_scores(self, antecedents: Tensor, weights: Tensor, out: Tensor) -> None:
         sums = functional.embedding_bag(
-            antecedents, self.counts, first, mode="sum", per_sample_weights=weights
+            antecedents, self.counts, mode="sum", per_sample_weights=weights
         )
         out += sums[:, : out.shape[1]]
 
@@ -203,9 +200,9 @@ class BoundedRows:
         owns = self.successors.view(-1)[target] == successors
         self.counts.view(-1).index_add_(0, target[owns], sums[owns])
 
-    def add_scores(self, events: Tensor, antecedents: Tensor, weights: Tensor, out: Tensor) -> None:
-        if not len(events):
-            return
+    def add_scores(self, antecedents: Tensor, weights: Tensor, out: Tensor) -> None:
+        events, gaps = weights.nonzero(as_tuple=True)
+        antecedents, weights = antecedents[events, gaps], weights[events, gaps]
         # Slots without an owner hold the count 0, so they may point at any item.
         columns = self.successors[antecedents].clamp(min=0).long()
         index = events[:, None] * out.shape[1] + columns

@@ -49,6 +49,9 @@ class SequentialRules:
         self.device = device
         self.max_bytes = max_bytes
         self.totals = torch.zeros(len(SETTINGS), 0, device=device)
+        self._decays = [
+            setting.gap_decay ** torch.arange(setting.window, device=device) for setting in SETTINGS
+        ]
         self.rows: list[Rows] = [DenseRows(device) for _ in SETTINGS]
         self.changed = torch.zeros(0, dtype=torch.bool, device=device)
         """Rows of which the last snapshot does not know all."""
@@ -81,16 +84,15 @@ class SequentialRules:
     def scores(self, recent: Tensor, popularity: Tensor) -> Tensor:
         """(settings, B, I) positive scores; recent (B, W) newest first, popularity (B, I)."""
         result = torch.empty(len(SETTINGS), *popularity.shape, device=self.device)
+        antecedents = recent.clamp(min=0)
+        totals = self.totals[:, antecedents] + PRIOR
         for k, setting in enumerate(SETTINGS):
-            window = recent[:, : setting.window]
-            valid = window >= 0
-            events, gaps = valid.nonzero(as_tuple=True)
-            antecedents = window[valid]
-            weights = setting.gap_decay**gaps / (self.totals[k][antecedents] + PRIOR) ** (
-                setting.power
+            window = slice(0, setting.window)
+            weights = (
+                (recent[:, window] >= 0) * self._decays[k] / totals[k, :, window].pow(setting.power)
             )
             torch.mul(popularity, setting.share, out=result[k])
-            self.rows[k].add_scores(events, antecedents, weights, result[k])
+            self.rows[k].add_scores(antecedents[:, window], weights, result[k])
         return result
 
     def learn(self, context: Context) -> None:

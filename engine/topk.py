@@ -26,8 +26,8 @@ def candidate_mask(
 def ranks_of(scores: Tensor, items: Tensor, draws: NDArray[np.float64]) -> NDArray[np.int64]:
     """Rank (B,) of items[b] in scores[b]: 1 + strictly better + a share of the equal ones.
 
-    Items that are no candidates score -inf. draws (B,) uniform in [0, 1) break ties: never in
-    favour of the true item.
+    Items that are no candidates score lower than any other. draws (B,), uniform in [0, 1), break
+    ties: never in favour of the true item.
     """
     true = scores.gather(1, items[:, None])
     better = (scores > true).sum(1).cpu().numpy()
