@@ -11,11 +11,11 @@ Each message names the value, the rule and the next step, in one line.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from connectors.event import EventBatch
+from connectors.event import Event, EventBatch
 
 
 class ConnectorError(Exception):
@@ -62,12 +62,19 @@ class Poll:
     positions: Mapping[int, int] = field(default_factory=dict)
 
 
+Decode = Callable[[bytes, int, int], Event]
+"""The event in a record (raw, partition, offset). Raises InvalidRecord where that is none."""
+
+Positions = Callable[[str], Mapping[int, int]]
+"""The stored positions of a topic: by partition, the offset to read next."""
+
+
 class Source(Protocol):
     """A topic read in order within each partition, from positions the caller keeps.
 
-    A source is built with a function that tells the stored position of a partition (None where
-    there is none: the source then starts at its configured place), and asks it whenever it is
-    given a partition. It never decides by itself that an event has been handled.
+    A source is built with a `Positions` function, and asks it for those of its topic whenever it
+    is given partitions; one without a stored position starts at the source's configured place.
+    A source never decides by itself that an event has been handled.
     """
 
     topic: str
@@ -117,7 +124,7 @@ class Sink(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class JournalEntry:
-    """One durable step of the engine: `kind` is batch, swap, promote or delete."""
+    """One durable step of the engine; the engine says which kinds there are."""
 
     position: int
     kind: str

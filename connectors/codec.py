@@ -1,4 +1,4 @@
-"""Bytes to events and back: one JSON object a record.
+"""Bytes to events and back, and recommendations to bytes: one JSON object a record.
 
     {"user_id": "42", "item_id": "abc", "timestamp": 1700000000, "value": 4.5,
      "event_type": "click", "event_id": "f3a1"}
@@ -15,13 +15,13 @@ What `identifier`, `number` and `seconds` accept is also what a data file may ho
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
 import msgspec
 
-from connectors.base import InvalidRecord
+from connectors.base import InvalidRecord, Recommendation
 from connectors.event import Event, EventBatch
 
 SPELLINGS: Final[dict[str, tuple[str, ...]]] = {
@@ -65,18 +65,14 @@ _any_object = msgspec.json.Decoder(dict[str, Any])
 
 
 def decode(
-    raw: bytes,
-    partition: int,
-    offset: int,
-    fields: Mapping[str, str] = _NO_FIELDS,
-    timestamp_default: float | None = None,
+    raw: bytes, partition: int, offset: int, fields: Mapping[str, str] = _NO_FIELDS
 ) -> Event:
     """The event in `raw`, which the source holds at `offset` of `partition`.
 
     `fields` maps our names (the keys of `SPELLINGS`) to the record's: `{"user_id": "uid"}`; they
-    go before every known spelling. `timestamp_default`, Unix seconds, stands in where the record
-    has no timestamp, unless it is negative: brokers write -1 for none. Raises InvalidRecord, and
-    nothing else, where `raw` is not an event.
+    go before every known spelling. The time a broker took a record is not the time the event
+    happened, so it never stands in for the timestamp. Raises InvalidRecord, and nothing else,
+    where `raw` is not an event.
     """
     try:
         if not raw.isascii():
@@ -92,10 +88,7 @@ def decode(
 
     user = _checked("user_id", record.user_id, identifier)
     item = _checked("item_id", record.item_id, identifier)
-    if record.timestamp is None and timestamp_default is not None and timestamp_default >= 0:
-        timestamp = timestamp_default
-    else:
-        timestamp = _checked("timestamp", record.timestamp, seconds)
+    timestamp = _checked("timestamp", record.timestamp, seconds)
     value = None if record.value is None else _checked("value", record.value, number)
     if record.event_type not in (None, ""):
         _checked("event_type", record.event_type, identifier)
@@ -119,6 +112,24 @@ def encode(event: Event) -> bytes:
 def records(events: EventBatch) -> Iterator[tuple[str, bytes, float]]:
     """What publishers take: key (the user), value and Unix seconds of every event."""
     return ((event.user, encode(event), event.timestamp) for event in events)
+
+
+def encode_recommendation(recommendation: Recommendation) -> bytes:
+    """What sinks write: user_id, items and scores (best first), timestamp, model_version."""
+    return msgspec.json.encode(
+        {
+            "user_id": recommendation.user,
+            "items": list(recommendation.items),
+            "scores": [float(score) for score in recommendation.scores],
+            "timestamp": recommendation.timestamp,
+            "model_version": recommendation.model_version,
+        }
+    )
+
+
+def answer(user: str, items: Sequence[tuple[str, float]]) -> dict[str, Any]:
+    """A user's items with their probabilities, best first, as the API and the CLI say it."""
+    return {"user": user, "items": [{"item": item, "probability": p} for item, p in items]}
 
 
 def identifier(given: object) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from sqlalchemy import Connection, Select, func, select, update
 
@@ -20,6 +21,11 @@ class StoredDeadLetter:
     letter: DeadLetter
     created_at: float
     replayed_at: float | None
+
+    def as_json(self) -> dict[str, Any]:
+        """Its number, where it came from, the reason, and the record as text."""
+        raw = self.letter.raw.decode("utf-8", "backslashreplace")
+        return {"id": self.id, **asdict(self.letter), "raw": raw}
 
 
 def store(connection: Connection, letters: Iterable[DeadLetter], now: float) -> None:

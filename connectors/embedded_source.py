@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from connectors.base import DeadLetter, InvalidRecord, Poll, Recommendation, SourceUnavailable
+from connectors.base import (
+    DeadLetter,
+    Decode,
+    InvalidRecord,
+    Poll,
+    Positions,
+    Recommendation,
+    SourceUnavailable,
+)
+from connectors.codec import encode_recommendation
 from connectors.embedded_log import EmbeddedLog
 from connectors.event import Event, EventBatch
 
 LOOK_AGAIN_S = 0.02
 
-Decode = Callable[[bytes, int, int, float], Event]
-
 
 class EmbeddedSource:
     """One topic of the log, all its partitions: the `Source` protocol.
 
-    `decode(raw, partition, offset, timestamp_s)` makes an event or raises InvalidRecord;
-    `positions(topic)` tells the stored next offset by partition, and a partition without one is
-    read from `start`. A missing topic is made, with one partition. The log stays the caller's.
+    A partition without a stored position is read from `start`. A missing topic is made, with one
+    partition. The log stays the caller's.
 
     Raises SourceUnavailable where a stored position lies behind the end of its partition: then
     this is not the log that was read before.
@@ -32,7 +37,7 @@ class EmbeddedSource:
         log: EmbeddedLog,
         topic: str,
         decode: Decode,
-        positions: Callable[[str], Mapping[int, int]],
+        positions: Positions,
         start: Literal["earliest", "latest"] = "earliest",
     ) -> None:
         self.topic = topic
@@ -101,11 +106,12 @@ class EmbeddedSource:
         moved = dict(self._unstored)
         for partition, count in shares.items():
             begin = self._next[partition]
-            for offset, timestamp, value in self._log.read(self.topic, partition, begin, count):
+            for record in self._log.read(self.topic, partition, begin, count):
+                where = (partition, record.offset)
                 try:
-                    events.append(self._decode(value, partition, offset, timestamp))
+                    events.append(self._decode(record.value, *where))
                 except InvalidRecord as error:
-                    dead.append(DeadLetter(self.topic, partition, offset, str(error), value))
+                    dead.append(DeadLetter(self.topic, *where, str(error), record.value))
             moved[partition] = begin + count
         self._next.update(moved)
         self._unstored.clear()
@@ -123,7 +129,7 @@ class EmbeddedSink:
         """Durable on return."""
         self._log.publish(
             self._topic,
-            ((each.user, _to_json(each), each.timestamp) for each in recommendations),
+            ((each.user, encode_recommendation(each), each.timestamp) for each in recommendations),
         )
 
     def flush(self) -> None:
@@ -131,16 +137,3 @@ class EmbeddedSink:
 
     def close(self) -> None:
         """The log stays the caller's."""
-
-
-def _to_json(recommendation: Recommendation) -> bytes:
-    return json.dumps(
-        {
-            "user_id": recommendation.user,
-            "items": list(recommendation.items),
-            "scores": [float(score) for score in recommendation.scores],
-            "timestamp": recommendation.timestamp,
-            "model_version": recommendation.model_version,
-        },
-        ensure_ascii=False,
-    ).encode()

@@ -23,6 +23,7 @@ from fastapi import FastAPI, HTTPException, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 
+from connectors import codec
 from connectors.base import ConnectorError
 
 MAX_K = 1000
@@ -59,7 +60,7 @@ def build(answers: Answers) -> FastAPI:
         k: Annotated[int, Query(ge=1, le=MAX_K)] = 10,
         exclude: Annotated[list[str] | None, Query()] = None,
     ) -> dict[str, Any]:
-        return recommendation(user, answers.recommend(user, k, exclude or ()))
+        return codec.answer(user, answers.recommend(user, k, exclude or ()))
 
     @app.get("/stats")
     def stats() -> dict[str, Any]:
@@ -88,11 +89,6 @@ def build(answers: Answers) -> FastAPI:
         return JSONResponse({"detail": detail}, status_code=422)
 
     return app
-
-
-def recommendation(user: str, items: Sequence[tuple[str, float]]) -> dict[str, Any]:
-    """An answer as JSON: the user, and items with their probabilities, best first."""
-    return {"user": user, "items": [{"item": item, "probability": p} for item, p in items]}
 
 
 class HttpServer:

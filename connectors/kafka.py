@@ -22,7 +22,15 @@ from kafka.errors import (
     SaslAuthenticationFailedError,
 )
 
-from connectors.base import ConnectorError, DeadLetter, InvalidRecord, Poll, SourceUnavailable
+from connectors.base import (
+    ConnectorError,
+    DeadLetter,
+    Decode,
+    InvalidRecord,
+    Poll,
+    Positions,
+    SourceUnavailable,
+)
 from connectors.event import Event, EventBatch
 from connectors.kafka_settings import (
     REQUEST_TIMEOUT_S,
@@ -34,7 +42,6 @@ from connectors.relay import Relay
 
 log = logging.getLogger(__name__)
 
-Decode = Callable[[bytes, int, int, float], Event]
 Records = Mapping[TopicPartition, list[Any]]
 
 CALLBACK_TIMEOUT_S = 60.0  # what storing or asking positions may take in a rebalance
@@ -46,11 +53,10 @@ REFUSED = (AuthorizationError, SaslAuthenticationFailedError, FencedInstanceIdEr
 class KafkaSource(ConsumerRebalanceListener):
     """One topic as a member of a consumer group: the `Source` protocol.
 
-    `decode(raw, partition, offset, broker_timestamp_s)` makes an event or raises InvalidRecord;
-    `positions(topic)` tells the stored next offset by partition. `before_revoke()` is called before
-    partitions are given up (another member joins, the group has dropped us, the connection is made
-    anew, `close`): it stores what was polled, or forgets it. Without it, store what a poll brought
-    before polling again. Both are called inside `poll` or `close`, on the thread that called it.
+    `before_revoke()` is called before partitions are given up (another member joins, the group has
+    dropped us, the connection is made anew, `close`): it stores what was polled, or forgets it.
+    Without it, store what a poll brought before polling again. It and `positions` are called inside
+    `poll` or `close`, on the thread that called it.
 
     Raises SourceUnavailable where no broker answers, or the topic does not exist.
     """
@@ -60,7 +66,7 @@ class KafkaSource(ConsumerRebalanceListener):
         settings: KafkaSettings,
         topic: str,
         decode: Decode,
-        positions: Callable[[str], Mapping[int, int]],
+        positions: Positions,
         before_revoke: Callable[[], None] | None = None,
     ) -> None:
         self.topic = topic
@@ -86,7 +92,7 @@ class KafkaSource(ConsumerRebalanceListener):
             )
         self._connected()
 
-    # The protocol
+    # ---- the protocol
 
     def poll(self, max_events: int, timeout_s: float) -> Poll:
         """At most `max_events` records, in order within each partition.
@@ -143,7 +149,7 @@ class KafkaSource(ConsumerRebalanceListener):
         finally:
             self._relay.close()
 
-    # Records to events
+    # ---- records to events
 
     def _fetch(self, consumer: KafkaConsumer, max_events: int, timeout_s: float) -> Records:
         timeout_ms = milliseconds(timeout_s)
@@ -184,7 +190,7 @@ class KafkaSource(ConsumerRebalanceListener):
     def _to_event(self, record: Any) -> Event:
         if record.value is None:
             raise InvalidRecord("a record without a value (a tombstone): expected a JSON object")
-        return self._decode(record.value, record.partition, record.offset, record.timestamp / 1000)
+        return self._decode(record.value, record.partition, record.offset)
 
     def _find_starts(self, consumer: KafkaConsumer) -> set[TopicPartition]:
         """Partitions without a stored position of which it is known by now where they begin."""
@@ -199,7 +205,7 @@ class KafkaSource(ConsumerRebalanceListener):
                 found.add(partition)
         return found
 
-    # The group
+    # ---- the group
 
     def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
         self._relay.bring(lambda: self._take(assigned))
@@ -242,7 +248,7 @@ class KafkaSource(ConsumerRebalanceListener):
         self._ends.clear()
         self._unstored.clear()
 
-    # The connection
+    # ---- the connection
 
     def _connected(self) -> KafkaConsumer:
         if self._stale:

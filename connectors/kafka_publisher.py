@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 
 from kafka import KafkaAdminClient, KafkaProducer
 from kafka.errors import KafkaError, RetriableError, TopicAlreadyExistsError
 
 from connectors.base import ConnectorError, Recommendation, SourceUnavailable
+from connectors.codec import encode_recommendation
 from connectors.kafka_settings import (
     REQUEST_TIMEOUT_S,
     KafkaSettings,
@@ -121,7 +121,7 @@ class KafkaSink:
     def write(self, recommendations: Sequence[Recommendation]) -> None:
         self._publisher.publish(
             self._topic,
-            ((each.user, _to_json(each), each.timestamp) for each in recommendations),
+            ((each.user, encode_recommendation(each), each.timestamp) for each in recommendations),
         )
 
     def flush(self) -> None:
@@ -129,19 +129,6 @@ class KafkaSink:
 
     def close(self) -> None:
         self._publisher.close()
-
-
-def _to_json(recommendation: Recommendation) -> bytes:
-    return json.dumps(
-        {
-            "user_id": recommendation.user,
-            "items": list(recommendation.items),
-            "scores": list(recommendation.scores),
-            "timestamp": recommendation.timestamp,
-            "model_version": recommendation.model_version,
-        },
-        ensure_ascii=False,
-    ).encode()
 
 
 def _as_ours(topic: str, error: BaseException) -> ConnectorError:

@@ -10,10 +10,17 @@ script and compare with a run that was never interrupted.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from connectors.base import DeadLetter, InvalidRecord, Poll, Recommendation, SourceUnavailable
+from connectors.base import (
+    DeadLetter,
+    InvalidRecord,
+    Poll,
+    Positions,
+    Recommendation,
+    SourceUnavailable,
+)
 from connectors.codec import decode
 from connectors.event import Event, EventBatch
 
@@ -42,16 +49,13 @@ class MemorySource:
     """A Source that plays a script, in its order; after the end every poll is empty.
 
     An event belongs to its partition, bytes to partition 0. Offsets count the records of a
-    partition from 0: the offset an event carries is replaced. Records before the position that
-    `positions` tells of their partition are passed by; it is asked at the start, and without it
-    everything is read. `committed_positions` is what the reader said is durable.
+    partition from 0: the offset an event carries is replaced. Records before the stored position
+    of their partition are passed by; `positions` is asked at the start, and without it everything
+    is read. `committed_positions` is what the reader said is durable.
     """
 
     def __init__(
-        self,
-        topic: str,
-        script: Sequence[Item],
-        positions: Callable[[int], int | None] = lambda partition: None,
+        self, topic: str, script: Sequence[Item], positions: Positions = lambda topic: {}
     ) -> None:
         self.topic = topic
         self.committed_positions: dict[int, int] = {}
@@ -59,19 +63,17 @@ class MemorySource:
         self._next = 0
         self._items: list[Pause | Abort | tuple[int, int, Event | bytes]] = []
         ends: Counter[int] = Counter()
-        starts: dict[int, int] = {}
+        starts = positions(topic)
         for item in script:
             if isinstance(item, Pause | Abort):
                 if not (isinstance(item, Abort) and item.happened):
                     self._items.append(item)
                 continue
             partition = item.partition if isinstance(item, Event) else 0
-            if partition not in starts:
-                starts[partition] = positions(partition) or 0
-            if ends[partition] >= starts[partition]:
+            if ends[partition] >= starts.get(partition, 0):
                 self._items.append((partition, ends[partition], item))
             ends[partition] += 1
-        self._left = {partition: max(0, ends[partition] - starts[partition]) for partition in ends}
+        self._left = {p: max(0, end - starts.get(p, 0)) for p, end in ends.items()}
 
     def poll(self, max_events: int, timeout_s: float) -> Poll:
         """At most `max_events` records, up to the next pause or crash; never waits.

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from connectors.base import ConnectorError, Sink, Source
+from connectors.base import ConnectorError, Positions, Sink, Source
 from connectors.codec import SPELLINGS, decode
 from connectors.database import Database
 from connectors.embedded_log import EmbeddedLog
@@ -25,8 +25,6 @@ from connectors.http_client import HttpClient
 from connectors.kafka import KafkaSource
 from connectors.kafka_publisher import KafkaPublisher, KafkaSink
 from connectors.kafka_settings import KafkaSettings
-
-Positions = Callable[[str], Mapping[int, int]]
 
 
 class Publisher(Protocol):
@@ -112,8 +110,8 @@ class Places:
     def open_publisher(self, kafka: KafkaSettings | None) -> Publisher:
         return KafkaPublisher(kafka) if kafka is not None else self.open_log()
 
-    def decode(self, raw: bytes, partition: int, offset: int, _: float = 0.0) -> Event:
-        """A record as an event; the time it was published is not the time it happened."""
+    def decode(self, raw: bytes, partition: int, offset: int) -> Event:
+        """`codec.decode` with the names that `fields` gives."""
         return decode(raw, partition, offset, self.fields)
 
     # ---- the engine that runs here, if any

@@ -149,15 +149,6 @@ def test_refused_times(given_time: object, rule: str) -> None:
     assert rule in reason(record(timestamp=given_time))
 
 
-def test_broker_time_stands_in_for_a_missing_timestamp_only() -> None:
-    raw = b'{"user_id": "a", "item_id": "b"}'
-    assert reason(raw).startswith("timestamp is missing")
-    assert decode(raw, 0, 0, timestamp_default=12.5).timestamp == 12.5
-    assert reason(raw, timestamp_default=-0.001).startswith("timestamp is missing")
-    assert decode(record(), 0, 0, timestamp_default=12.5).timestamp == 1_700_000_000
-    assert "timestamp" in reason(record(timestamp="soon"), timestamp_default=12.5)
-
-
 @pytest.mark.parametrize("value", [True, "many", [1], "inf", 1e39])
 def test_refused_values(value: object) -> None:
     assert reason(record(value=value)).startswith("value ")

@@ -32,10 +32,10 @@ def log(tmp_path: Path) -> Iterator[EmbeddedLog]:
     log.close()
 
 
-def decode(raw: bytes, partition: int, offset: int, timestamp: float) -> Event:
+def decode(raw: bytes, partition: int, offset: int) -> Event:
     if raw == b"bad":
         raise InvalidRecord("bad is not good")
-    return Event(raw.decode(), "item", timestamp, None, partition, offset)
+    return Event(raw.decode(), "item", 1.0, None, partition, offset)
 
 
 def source(
@@ -239,9 +239,7 @@ def test_the_codec_reads_what_it_wrote(log: EmbeddedLog) -> None:
     events = EmbeddedSource(
         log,
         "events",
-        lambda raw, partition, offset, timestamp: codec.decode(
-            raw, partition, offset, timestamp_default=timestamp
-        ),
+        codec.decode,
         lambda topic: {},
     )
     assert list(events.poll(10, 0).events) == [event]

@@ -82,7 +82,7 @@ def test_crash_and_resume_reads_everything_once() -> None:
     seen: list[str] = []
 
     def run() -> None:
-        source = MemorySource("events", script, stored.get)
+        source = MemorySource("events", script, lambda topic: stored)
         while any(source.lag().values()):
             poll = source.poll(1, 0.0)
             seen.extend(poll.events.users)
@@ -97,7 +97,7 @@ def test_crash_and_resume_reads_everything_once() -> None:
 
 def test_positions_are_by_partition() -> None:
     script = [event("a", 0), event("b", 1), event("c", 0), event("d", 1)]
-    source = MemorySource("events", script, {0: 1, 1: 2}.get)
+    source = MemorySource("events", script, {"events": {0: 1, 1: 2}}.__getitem__)
     assert source.lag() == {0: 1, 1: 0}
     poll = source.poll(10, 0.0)
     assert [(e.user, e.offset) for e in poll.events] == [("c", 1)]

@@ -72,8 +72,7 @@ class Run:
         self.versions = Versions(folder / "models")
         self.engine = Engine(config)
         self.recovered = recover(self.engine, self.store, self.versions)
-        stored = self.store.positions("events")
-        self.source = MemorySource("events", script, stored.get)
+        self.source = MemorySource("events", script, self.store.positions)
         self.loop = Loop(
             self.engine,
             self.source,
