@@ -30,8 +30,6 @@ class EngineConfig:
     """States held on the device; others are rebuilt from history on demand."""
     rules_bytes: int = 1 << 30
     """Memory of the sequential rules: beyond it, rows keep their strongest successors only."""
-    catalogue_exact: int = 50_000
-    """Up to so many items the mixture's normalisation runs over all of them."""
 
     width: int = 64
     blocks: int = 2
@@ -65,8 +63,6 @@ class EngineConfig:
     """... but no more than this many per event."""
     gate_tolerance: float = 0.05
     """Nats by which a candidate's held-out loss may exceed the live model's."""
-    train_lag: int = 0
-    """Events that pass between the end of a fine-tune and its swap."""
 
     def __post_init__(self) -> None:
         unknown = sorted(set(self.experts) - set(EXPERTS))

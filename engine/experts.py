@@ -75,14 +75,16 @@ class Experts:
         context: Context | None,
         known: int,
         recent: Tensor,
+        gap: Tensor,
         hidden: Tensor | None,
         model: LRURec | None,
     ) -> Tensor:
         """Unnormalised log-probabilities (B, M, I), finite.
 
         context: the events, or None for a query as of now; known: items with a row by now;
-        recent (B, W) newest items first, -1 where there is none; hidden (B, H) after the user's
-        newest event. A user without history gets LRURec's place filled by popularity.
+        recent (B, W) newest items first, -1 where there is none; gap (B,) seconds since the
+        newest; hidden (B, H) after it. For a user without history, popularity stands in for
+        LRURec.
         """
         base = self.popularity.probabilities(known)
         fallback = base[RULES_POPULARITY].repeat(len(recent), 1)
@@ -105,7 +107,7 @@ class Experts:
             torch.log(self.linear.scores(recent, fallback), out=out[:, column])
             column += 1
         if self.own_history:
-            torch.log(self.own_history.scores(recent, fallback), out=out[:, column])
+            torch.log(self.own_history.scores(recent, gap, fallback), out=out[:, column])
             column += 1
         if "lrurec" in self.chosen:
             assert model is not None and hidden is not None

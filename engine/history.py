@@ -76,15 +76,24 @@ class Histories:
         self.partition[users] = partitions
         self.changed[users] = True
 
-    def overdue(self, users: IntArray) -> IntArray:
-        """Those of `users` with 2 x `history` events behind the anchor: it must move up."""
-        return users[self.events.lengths(users) >= 2 * self.history]
-
     def move_up(self, users: IntArray) -> None:
         """Set the anchor of each user `history` events before the newest."""
         for user in users:
             self.events.keep_last(int(user), self.history)
         self.changed[users] = True
+
+    def move_up_overdue(self, users: IntArray) -> IntArray:
+        """Move up the anchors of those of `users` that reached 2 x `history` events behind it.
+
+        Each lands where it would be, had the events come one by one, however a batch has cut them.
+        Returns whose anchor moved.
+        """
+        lengths = self.events.lengths(users)
+        overdue = lengths >= 2 * self.history
+        for user, length in zip(users[overdue], lengths[overdue], strict=True):
+            self.events.keep_last(int(user), self.history + int(length) % self.history)
+        self.changed[users[overdue]] = True
+        return users[overdue]
 
     def changes(self) -> Iterator[tuple[int, Arrays]]:
         """The blocks with a user who changed since the last call (`Durable`)."""

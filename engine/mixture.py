@@ -26,7 +26,7 @@ from torch import Tensor
 LENGTH_BOUNDS = np.array([1, 2, 3, 5, 10, 20, 50, 200])
 """History lengths at which the next context begins."""
 
-GAP_BOUNDS = np.array([1.0, 30.0, 300.0, 3600.0, 86_400.0, np.inf])
+GAP_BOUNDS = np.array([1.0, 10.0, 60.0, 300.0, 3600.0, 86_400.0, np.inf])
 """Seconds since the user's event before at which the next context begins."""
 
 LENGTHS, GAPS = len(LENGTH_BOUNDS) + 1, len(GAP_BOUNDS) + 1

@@ -1,7 +1,11 @@
 """The user's own recent items, where repeats are allowed.
 
 p(x_q) = r_q for the distinct items x_q of the user's newest events, the rest by popularity; r_q is
-how often, of late, an item last met q events ago was the next one.
+how often, of late, an item last met q events ago was the next one. It differs widely with the
+time since the newest event and with whether that was itself a repeat, so the rates are kept by
+context and shrunk towards those of all contexts.
+
+Letters: B events, W newest items, C contexts, I items.
 """
 
 from __future__ import annotations
@@ -11,37 +15,54 @@ from torch import Tensor
 
 from engine.context import WINDOW, Context
 
+GAP_BOUNDS = (1.0, 3.0, 10.0, 20.0, 40.0, 80.0, 300.0, 1800.0, 86_400.0)
+"""Seconds since the user's newest event at which the next context begins."""
+
+PATTERNS = 3
+"""One event only; the newest repeats the one before; it does not."""
+
 MEMORY = 0.9999
 """Share of the counts kept from event to event."""
 
 PRIOR_HITS, PRIOR_TRIES = 0.1, 2.0
+SHRINKAGE = 10.0
+"""Tries that a context is lent from all contexts."""
 
 
 class OwnHistory:
-    """Hits and tries by gap q, decayed."""
+    """Hits and tries (C, W) by context and gap, decayed."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self.hits = torch.zeros(WINDOW, device=device)
-        self.tries = torch.zeros(WINDOW, device=device)
+        contexts = (len(GAP_BOUNDS) + 1) * PATTERNS
+        self.hits = torch.zeros(contexts, WINDOW, device=device)
+        self.tries = torch.zeros(contexts, WINDOW, device=device)
+        self._bounds = torch.tensor(GAP_BOUNDS, dtype=torch.float64, device=device)
 
-    def scores(self, recent: Tensor, popularity: Tensor) -> Tensor:
-        """Positive scores (B, I); recent (B, W) newest first, popularity (B, I)."""
-        rates = (self.hits + PRIOR_HITS) / (self.tries + PRIOR_TRIES)
-        events, gaps = _distinct(recent).nonzero(as_tuple=True)
-        left = torch.ones(len(recent), device=self.device).index_add_(0, events, -rates[gaps])
-        scores = popularity * left.clamp(min=0.05)[:, None]
-        index = events * scores.shape[1] + recent[events, gaps]
-        scores.view(-1).index_add_(0, index, rates[gaps])
-        return scores
+    def scores(self, recent: Tensor, gap: Tensor, popularity: Tensor) -> Tensor:
+        """Positive scores (B, I).
+
+        recent (B, W) newest first; gap (B,) seconds since the newest; popularity (B, I).
+        """
+        pooled = (self.hits.sum(0) + PRIOR_HITS) / (self.tries.sum(0) + PRIOR_TRIES)
+        rates = (self.hits + SHRINKAGE * pooled) / (self.tries + SHRINKAGE)
+        rates = rates[self._contexts(recent, gap)] * _distinct(recent)
+        scores = popularity * (1.0 - rates.sum(1)).clamp(min=0.05)[:, None]
+        return scores.scatter_add_(1, recent.clamp(min=0), rates)
 
     def learn(self, context: Context) -> None:
         recent = torch.from_numpy(context.recent).to(self.device)
         items = torch.from_numpy(context.items).to(self.device)
+        contexts = self._contexts(recent, torch.from_numpy(context.gap).to(self.device))
         distinct = _distinct(recent)
+        hit = distinct & (recent == items[:, None])
         keep = MEMORY ** len(recent)
-        self.tries = self.tries * keep + distinct.sum(0)
-        self.hits = self.hits * keep + (distinct & (recent == items[:, None])).sum(0)
+        self.tries.mul_(keep).index_add_(0, contexts, distinct.float())
+        self.hits.mul_(keep).index_add_(0, contexts, hit.float())
+
+    def _contexts(self, recent: Tensor, gap: Tensor) -> Tensor:
+        pattern = torch.where(recent[:, 1] < 0, 0, 1 + (recent[:, 0] != recent[:, 1]).long())
+        return torch.searchsorted(self._bounds, gap, side="right") * PATTERNS + pattern
 
 
 def _distinct(recent: Tensor) -> Tensor:

@@ -124,7 +124,12 @@ class Recommender:
         seen = (torch.zeros_like(columns, dtype=torch.long), columns.long())
         known_before = torch.tensor([known], device=self.device)
         logs = self.experts.log_scores(
-            None, known, torch.from_numpy(recent).to(self.device), hidden, self.model
+            None,
+            known,
+            torch.from_numpy(recent).to(self.device),
+            torch.from_numpy(gap).to(self.device),
+            hidden,
+            self.model,
         )
         masked = candidate_mask(known_before, seen, 1, known)
         answer = self.mixture.mix(logs, masked, contexts_of(length, gap))[0]
@@ -175,10 +180,9 @@ class Recommender:
         scored = self._score_and_learn_popularity(context, before) if score else None
         self.experts.learn(context, popularity=not score)
         self.histories.learn(users, items, context.repeat, batch.timestamps, batch.partitions)
-        overdue = self.histories.overdue(np.unique(users))
-        if len(overdue):
-            self.histories.move_up(overdue)
-            self.states.forget(overdue)
+        moved = self.histories.move_up_overdue(np.unique(users))
+        if len(moved):
+            self.states.forget(moved)
         self.events += len(batch)
         self.event_time = max(self.event_time, float(batch.timestamps.max()))
         return scored
@@ -225,7 +229,8 @@ class Recommender:
         """Rank events of which the first is the stream's event `number`."""
         known = torch.from_numpy(context.known).to(self.device)
         recent = torch.from_numpy(context.recent).to(self.device)
-        logs = self.experts.log_scores(context, len(self.items), recent, hidden, self.model)
+        gap = torch.from_numpy(context.gap).to(self.device)
+        logs = self.experts.log_scores(context, len(self.items), recent, gap, hidden, self.model)
         seen = None
         if not self.config.repeats:
             rows, columns = context.seen
