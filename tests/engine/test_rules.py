@@ -73,10 +73,10 @@ def test_scores_are_those_of_the_formula_after_any_cut_into_batches(batch: int) 
             np.testing.assert_allclose(found[k, b], expected, rtol=1e-4)
 
 
-def counts_of(rows: Rows, items: int) -> Tensor:
+def counts_of(table: Rows, items: int) -> Tensor:
     """S as one matrix, read by its scores."""
     out = torch.zeros(items, items)
-    rows.add_scores(torch.arange(items)[:, None], torch.ones(items, 1), out)
+    table.add_scores(torch.arange(items)[:, None], torch.ones(items, 1), out)
     return out
 
 
@@ -148,16 +148,16 @@ def test_all_settings_together_stay_within_their_budget_as_the_catalogue_grows()
     (context,) = contexts(STREAM, len(STREAM))
     rules.grow(ITEMS)
     rules.learn(context)
-    before = [counts_of(rows, ITEMS) for rows in rules.rows]
+    before = [counts_of(table, ITEMS) for table in rules.rows]
     layouts = set()
     for items in (100, 500, 1_000, 2_000, 4_000):
         rules.grow(items)
         layouts.add(rules.rows[0].layout)
-        assert sum(rows.nbytes for rows in rules.rows) <= budget
+        assert sum(table.nbytes for table in rules.rows) <= budget
     assert rules.bounded
     assert len(layouts) == 4  # dense, then narrower and narrower
-    for rows, counts in zip(rules.rows, before, strict=True):
+    for table, counts in zip(rules.rows, before, strict=True):
         strongest = counts.max(dim=1)
-        after = counts_of(rows, 4_000)[:ITEMS, :ITEMS]
+        after = counts_of(table, 4_000)[:ITEMS, :ITEMS]
         torch.testing.assert_close(after.max(dim=1).values, strongest.values)
         assert (after <= counts).all()
