@@ -1,32 +1,44 @@
 """The command line: wires sources, engine, store, replay and HTTP together; decides nothing else.
 
-Each command reads its settings (file, environment, flags), builds the parts, and runs them. The
-heavy imports stand inside the commands, so that help and mistakes answer at once.
+Each command reads its settings (file, environment, flags), builds the parts, and runs them. What
+brings torch, numba or a web server is imported inside the commands: help and mistakes come first.
 """
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
 import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from rich.console import Console
 
+from connectors import codec, files, streams
 from connectors import settings as configuration
 from connectors.base import ConnectorError
+from connectors.kafka_settings import KafkaSettings
+from connectors.places import Places
+from connectors.resend import resend
 from connectors.settings import Given, Settings
+from connectors.through import through
+from engine.config import EngineConfig, LoopConfig
+from engine.pending import micro_batches
+from replay import examples, pace
+from replay.stream import in_time_order
 
 if TYPE_CHECKING:
     from connectors.http_api import Answers
-    from connectors.kafka_settings import KafkaSettings
-    from connectors.places import Places
+
+SECTIONS = {"engine": EngineConfig, "loop": LoopConfig, "serve": Places, "kafka": KafkaSettings}
 
 
 # ---- errors, settings and the flags that several commands share
@@ -45,114 +57,91 @@ class OneLineErrors(click.Group):
             raise click.ClickException(f"{place}{error.strerror or error}") from error
 
 
-def setting(flag: str, key: str, help: str, **options: Any) -> Callable[[Any], Any]:
+def option(usage: str, help: str, *names: str, **more: Any) -> Callable[[Any], Any]:
+    """A click option from what is typed, as in `--limit N`."""
+    flag, _, metavar = usage.partition(" ")
+    return click.option(flag, *names, metavar=metavar or None, help=help, **more)
+
+
+def setting(usage: str, key: str, help: str, multiple: bool = False) -> Callable[[Any], Any]:
     """A flag that stands for the setting `key`; with `multiple`, for NAME=VALUE parts of it."""
+    origin = usage.split()[0].split("/")[0]
 
     def note(ctx: click.Context, _: click.Parameter, value: Any) -> None:
         given = ctx.meta.setdefault("flags", [])
-        origin = flag.split("/")[0]
-        if options.get("multiple"):
+        if multiple:
             given += [configuration.parse_pair(text, origin, key) for text in value]
         elif value is not None:
             given.append(Given(key, value, origin))
 
-    options = {"expose_value": False, "default": None, **options}
-    return click.option(flag, help=help, callback=note, **options)
+    more: dict[str, Any] = {"expose_value": False, "default": None, "multiple": multiple}
+    return option(usage, help, callback=note, **more)
+
+
+def example(*lines: str) -> Callable[[Any], Any]:
+    """What to type, at the end of a command's help."""
+
+    def add(function: Any) -> Any:
+        function.__doc__ = "\n".join([inspect.cleandoc(function.__doc__), "", "\b", *lines])
+        return function
+
+    return add
 
 
 def together(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    def decorate(command: Any) -> Any:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return decorate
+    return lambda command: reduce(lambda inner, add: add(inner), reversed(options), command)
 
 
-config_file = click.option(
-    "--config",
-    metavar="FILE",
+config_file = option(
+    "--config FILE",
+    "TOML file with settings; by default lrustream.toml where there is one.",
     expose_value=False,
     callback=lambda ctx, _, value: ctx.meta.__setitem__("config", value),
-    help="TOML file with settings; by default lrustream.toml where there is one.",
 )
 engine_flags = together(
-    setting("--seed", "engine.seed", "Seed of everything random.", metavar="N"),
-    setting(
-        "--device", "engine.device", "Where tensors live: auto, cpu or cuda[:n].", metavar="NAME"
-    ),
+    setting("--seed N", "engine.seed", "Seed of everything random."),
+    setting("--device NAME", "engine.device", "Where tensors live: auto, cpu or cuda[:n]."),
     setting("--repeats/--no-repeats", "engine.repeats", "May an item come to a user again?"),
-    setting(
-        "--experts", "engine.experts", "Which experts to mix, with commas [all].", metavar="NAMES"
-    ),
-    setting("--micro-batch", "engine.micro_batch", "Events learned at a time.", metavar="N"),
-    setting(
-        "--max-users-resident",
-        "engine.max_users_resident",
-        "States in memory at most.",
-        metavar="N",
-    ),
-    setting("--set", "engine", "Any other engine setting.", metavar="KEY=VALUE", multiple=True),
+    setting("--experts NAMES", "engine.experts", "Which experts to mix, with commas [all]."),
+    setting("--micro-batch N", "engine.micro_batch", "Events learned at a time."),
+    setting("--max-users-resident N", "engine.max_users_resident", "States in memory at most."),
+    setting("--set KEY=VALUE", "engine", "Any other engine setting.", multiple=True),
 )
 state_flags = together(
-    setting(
-        "--state-dir", "serve.state_dir", "Folder of all that is kept [.lrustream].", metavar="DIR"
-    ),
-    setting(
-        "--database",
-        "serve.database",
-        "PostgreSQL or SQLite instead of a file there.",
-        metavar="URL",
-    ),
+    setting("--state-dir DIR", "serve.state_dir", "Folder of all that is kept [.lrustream]."),
+    setting("--database URL", "serve.database", "PostgreSQL or SQLite instead of a file there."),
     config_file,
 )
-topic_flag = setting("--topic", "serve.topic", "Name of the topic [events].", metavar="NAME")
+topic_flag = setting("--topic NAME", "serve.topic", "Name of the topic [events].")
 field_flag = setting(
-    "--field",
-    "serve.fields",
-    "What a record calls it; may be repeated.",
-    metavar="user_id=UID",
-    multiple=True,
+    "--field user_id=UID", "serve.fields", "What a record calls it; may be repeated.", multiple=True
 )
 kafka_flag = setting(
-    "--bootstrap-servers",
+    "--bootstrap-servers HOST:PORT",
     "kafka.bootstrap_servers",
     "Kafka brokers; without, the embedded log.",
-    metavar="HOST:PORT",
 )
 file_flags = together(
     *(
-        click.option(
-            f"--{role}-column",
-            role,
-            metavar="NAME",
-            help=f"Where the {role} is: its name, or number from 1.",
-        )
+        option(f"--{role}-column NAME", f"Where the {role} is: its name, or number from 1.", role)
         for role in ("user", "item", "time", "value")
     ),
-    click.option("--time-unit", metavar="UNIT", help="Of the time column: s, ms, us or ns."),
-    click.option("--format", metavar="NAME", help="csv, tsv, inter, movielens, jsonl or parquet."),
+    option("--time-unit UNIT", "Of the time column: s, ms, us or ns."),
+    option("--format NAME", "csv, tsv, inter, movielens, jsonl or parquet."),
 )
-as_json = click.option("--json", "as_json", is_flag=True, help="JSON instead of text.")
+PATH = click.Path(path_type=Path)
+limit_flag = option("--limit N", "Only the first N events.", type=int)
+as_json = option("--json", "JSON instead of text.", "as_json", is_flag=True)
 
 
 def read_settings() -> Settings:
     """What the current command was given, over environment, file and defaults."""
-    from connectors.kafka_settings import KafkaSettings
-    from connectors.places import Places
-    from engine.config import EngineConfig, LoopConfig
-
-    sections = {"engine": EngineConfig, "loop": LoopConfig, "serve": Places, "kafka": KafkaSettings}
     meta = click.get_current_context().meta
-    return configuration.load(sections, meta.get("config"), os.environ, meta.get("flags", ()))
+    return configuration.load(SECTIONS, meta.get("config"), os.environ, meta.get("flags", ()))
 
 
 def places_and_kafka(settings: Settings) -> tuple[Places, KafkaSettings | None]:
-    from connectors.kafka_settings import KafkaSettings
-    from connectors.places import Places
-
-    kafka = settings.section(KafkaSettings) if settings.has(KafkaSettings) else None
-    return settings.section(Places), kafka
+    return settings.section(Places), settings.optional(KafkaSettings)
 
 
 def print_json(value: Any) -> None:
@@ -171,76 +160,67 @@ def cli() -> None:
 @cli.command()
 @click.argument("file")
 @topic_flag
-@click.option("--speed", default="max", metavar="100x|max", help="How many times event time [max].")
-@click.option("--limit", type=int, metavar="N", help="Only the first N events.")
-@click.option(
-    "--partitions", type=int, default=1, metavar="N", help="Of a topic that is made now [1]."
-)
+@option("--speed 100x|max", "How many times event time [max].", default="max")
+@limit_flag
+@option("--partitions N", "Of a topic that is made now [1].", type=int, default=1)
 @file_flags
 @kafka_flag
 @state_flags
+@example(
+    "lrustream publish data/movietweetings/ratings.csv.gz --topic events",
+    "lrustream publish clicks.jsonl --speed 100x --bootstrap-servers localhost:9092",
+)
 def publish(
     file: str, speed: str, limit: int | None, partitions: int, **columns: str | None
 ) -> None:
-    """Send the events of a data file to a topic, oldest first.
-
-    \b
-    lrustream publish data/movietweetings/ratings.csv.gz --topic events
-    lrustream publish clicks.jsonl --speed 100x --bootstrap-servers localhost:9092
-    """
-    from connectors.codec import records
-    from connectors.files import read_events
-    from replay.pace import paced, parse_speed
-    from replay.stream import in_time_order
-
-    times = parse_speed(speed)
+    """Send the events of a data file to a topic, oldest first."""
+    times = pace.parse_speed(speed)
     places, kafka = places_and_kafka(read_settings())
-    events = in_time_order(read_events(file, **columns), limit=limit).events
-    publisher = places.open_publisher(kafka)
-    try:
+    events = in_time_order(files.read_events(file, **columns), limit=limit).events
+    with closing(places.open_publisher(kafka)) as publisher:
         found = publisher.ensure_topic(places.topic, partitions)
         with click.progressbar(length=len(events), label=places.topic, file=sys.stderr) as bar:
-            for part in paced(events, times):
-                bar.update(publisher.publish(places.topic, records(part)))
-    finally:
-        publisher.close()
+            for part in pace.paced(events, times):
+                bar.update(publisher.publish(places.topic, codec.records(part)))
     where = kafka.bootstrap_servers if kafka else f"the embedded log of {places.state_dir}"
     click.echo(f"published {len(events):,} events to {places.topic}, {found} partition(s): {where}")
 
 
 @cli.command()
 @click.argument("stream", required=False)
-@click.option("--data", metavar="DIR", default=".", help="Folder with the files of STREAM.")
-@click.option("--file", "path", metavar="PATH", help="Any data file instead of a STREAM.")
+@option("--data DIR", "Folder with the files of STREAM.", default=".")
+@option("--file PATH", "Any data file instead of a STREAM.", "path", type=PATH)
 @file_flags
-@click.option("--limit", type=int, metavar="N", help="Only the first N events.")
-@click.option("--min-rating", type=float, metavar="X", help="Only events rated X or better.")
-@click.option(
+@limit_flag
+@option("--min-rating X", "Only events rated X or better.", type=float)
+@option(
     "--ties",
+    "Order of equal timestamps [file].",
     type=click.Choice(["file", "shuffle"]),
     default="file",
-    help="Order of equal timestamps [file].",
 )
-@click.option("--models", default="", metavar="NAMES", help="Which to compare, with commas [all].")
-@click.option("--json", "json_file", metavar="FILE", help="Save the result as JSON.")
-@click.option("--show-users", type=int, default=0, metavar="N", help="Then recommend to N users.")
-@click.option("--via", type=click.Choice(["embedded", "kafka"]), help="Send it through a broker.")
-@click.option(
-    "--partitions", type=int, default=1, metavar="N", help="Of the topic made for that [1]."
-)
+@option("--models NAMES", "Which to compare, with commas [all].", default="")
+@option("--json FILE", "Save the result as JSON.", "json_file", type=PATH)
+@option("--show-users N", "Then recommend to N users.", type=click.IntRange(0), default=0)
+@option("--via", "Send it through a broker.", type=click.Choice(["embedded", "kafka"]))
+@option("--partitions N", "Of the topic made for that [1].", type=int, default=1)
 @topic_flag
 @kafka_flag
 @engine_flags
 @config_file
+@example(
+    "lrustream replay movietweetings --data data/movietweetings --limit 20000",
+    "lrustream replay --file clicks.csv --repeats --json result.json",
+)
 def replay(
     stream: str | None,
     data: str,
-    path: str | None,
+    path: Path | None,
     limit: int | None,
     min_rating: float | None,
     ties: Any,
     models: str,
-    json_file: str | None,
+    json_file: Path | None,
     show_users: int,
     via: Any,
     partitions: int,
@@ -250,78 +230,49 @@ def replay(
 
     STREAM is ml-1m, ml-100k, movietweetings or yoochoose. The table compares the engine, and its
     LRURec alone, with six counting baselines.
-
-    \b
-    lrustream replay movietweetings --data data/movietweetings --limit 20000
-    lrustream replay --file clicks.csv --repeats --json result.json
     """
-    from rich.console import Console
-
-    from connectors import files, streams
-    from connectors.through import through
-    from engine.config import EngineConfig
-    from engine.pending import micro_batches
-    from replay import examples, report
-    from replay.compare import Comparison, in_process
+    from replay import report
+    from replay.compare import Comparison
     from replay.progress import progress_bar
-    from replay.stream import in_time_order
 
-    if bool(stream) == bool(path):
-        raise click.UsageError(f"name a STREAM ({', '.join(streams.STREAMS)}) or give --file PATH")
     settings = read_settings()
     config = settings.section(EngineConfig)
     comparison = Comparison.of([name for name in models.split(",") if name], config)
-    source = streams.find(stream, data) if stream else streams.StreamFiles(Path(path or ""), None)
+    source = streams.find(stream, data, path)
     titles = files.read_titles(source.titles) if source.titles else {}
     batch = files.read_events(source.events, **columns)
     ordered = in_time_order(batch, ties, config.seed, min_rating, limit)
-    name = stream or source.events.name
-
-    order = f"timestamp, ties {'in file order' if ties == 'file' else 'shuffled'}"
+    if json_file:
+        json_file.open("a").close()  # what cannot be written is better said before the replay
 
     engine = comparison.new_engine()
-    score_and_learn = in_process(engine) if engine else None
     with ExitStack() as stack:
         feed = None
         if via:
             places, kafka = places_and_kafka(settings)
             topic = stack.enter_context(through(via, ordered.events, places, kafka, partitions))
             feed = micro_batches(topic, config.micro_batch, len(ordered.events))
-            order += f", through {via}"
-            order += ", which changes it between users" if partitions > 1 else ""
-        progress = stack.enter_context(progress_bar(name))
-        results = comparison.run(score_and_learn, ordered.events, progress, feed)
-    manifest = report.Manifest(
-        stream=name,
-        data_file=source.events.name,
-        sha256=report.sha256_of(source.events),
-        skipped=ordered.skipped,
-        micro_batch=config.micro_batch,
-        seed=config.seed,
-        device=str(engine.recommender.device) if engine else "cpu",
-        repeats=config.repeats,
-        order=order,
-        configuration=asdict(comparison.config),
-    )
+            ordered = ordered.through(via, partitions)
+        progress = stack.enter_context(progress_bar(source.name))
+        results = comparison.run(engine, ordered.events, progress, feed)
+    device = str(engine.recommender.device) if engine else "cpu"
+    config = comparison.config
+    manifest = report.Manifest.of(source.name, source.events, ordered, config, device)
     console = Console()
     console.print(report.to_table(results, manifest))
     if json_file:
         report.save_json(results, manifest, json_file)
-    if engine is not None:
-        for user in examples.pick_users(ordered.events, show_users):
-            answer = engine.recommender.recommend(user)
-            console.print(examples.show_user(user, ordered.events, answer, titles))
+    if engine and show_users:
+        recommend = engine.recommender.recommend
+        console.print(examples.show_users(show_users, ordered.events, recommend, titles))
 
 
 @cli.command("import")
 @click.argument("file")
-@click.option("--output", metavar="FILE", help="By default FILE with .safetensors.")
+@option("--output FILE", "By default FILE with .safetensors.")
+@example("lrustream import ml-1m.pth --output ml-1m.safetensors")
 def import_model(file: str, output: str | None) -> None:
-    """Turn a published LRURec checkpoint into a model of ours.
-
-    \b
-    lrustream import ml-1m.pth --output ml-1m.safetensors
-    """
+    """Turn a published LRURec checkpoint into a model of ours."""
     from lrurec import weights
 
     model = weights.import_checkpoint(file)
@@ -335,27 +286,24 @@ def import_model(file: str, output: str | None) -> None:
 
 @cli.command()
 @topic_flag
-@setting(
-    "--output-topic", "serve.output_topic", "Topic to write recommendations to.", metavar="NAME"
-)
+@setting("--output-topic NAME", "serve.output_topic", "Topic to write recommendations to.")
 @field_flag
 @kafka_flag
-@setting("--host", "serve.host", "Address of the HTTP API [127.0.0.1].", metavar="NAME")
-@setting("--port", "serve.port", "Port of the HTTP API [8000]; 0 takes a free one.", metavar="N")
+@setting("--host NAME", "serve.host", "Address of the HTTP API [127.0.0.1].")
+@setting("--port N", "serve.port", "Port of the HTTP API [8000]; 0 takes a free one.")
 @engine_flags
 @state_flags
+@example(
+    "lrustream serve --topic events",
+    "lrustream serve --topic clicks --bootstrap-servers localhost:9092 --repeats",
+)
 def serve() -> None:
     """Learn from a topic, event by event, and answer over HTTP, until Ctrl-C or SIGTERM.
 
     It goes on where it stopped, whatever stopped it. Without Kafka it reads the embedded log,
     which `lrustream publish` fills.
-
-    \b
-    lrustream serve --topic events
-    lrustream serve --topic clicks --bootstrap-servers localhost:9092 --repeats
     """
     from connectors.http_api import HttpServer
-    from engine.config import EngineConfig, LoopConfig
     from engine.engine import Engine
     from engine.journal import recover
     from engine.loop import Loop
@@ -368,8 +316,7 @@ def serve() -> None:
     loop_config = settings.section(LoopConfig)
     places.prepare()
     with ExitStack() as stack:
-        database = places.open_database()
-        stack.callback(database.close)
+        database = stack.enter_context(closing(places.open_database()))
         database.acquire_writer()
         engine = Engine(settings.section(EngineConfig))
         versions = Versions(places.models, loop_config.keep_versions)
@@ -379,10 +326,8 @@ def serve() -> None:
         loop = Loop(engine, source, database, versions, recovered, loop_config, sink)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: loop.stop())
-        server = HttpServer(loop, places.host, places.port)
-        stack.callback(server.close)
-        places.announce(server.address)
-        stack.callback(places.withdraw)
+        server = stack.enter_context(closing(HttpServer(loop, places.host, places.port)))
+        stack.enter_context(places.announced(server.address))
         click.echo(f"learning from {places.topic}, answering at {server.address}", err=True)
         loop.run()
     click.echo(f"stopped after {engine.recommender.events:,} events", err=True)
@@ -391,8 +336,6 @@ def serve() -> None:
 @contextmanager
 def engine_to_ask(writing: bool = False) -> Iterator[Answers]:
     """The engine that runs on the state folder, over HTTP; else what is stored of it."""
-    from engine.config import EngineConfig
-
     settings = read_settings()
     places, _ = places_and_kafka(settings)
     if running := places.running():
@@ -401,55 +344,40 @@ def engine_to_ask(writing: bool = False) -> Iterator[Answers]:
     from engine.answers import StoredEngine
     from engine.versions import Versions
 
-    database = places.open_database(read_only=not writing)
-    try:
+    with closing(places.open_database(read_only=not writing)) as database:
         yield StoredEngine(database, Versions(places.models), settings.section(EngineConfig))
-    finally:
-        database.close()
 
 
 @cli.command()
 @click.argument("user")
-@click.option(
-    "-k", default=10, type=click.IntRange(1, 1000), metavar="N", help="How many items [10]."
-)
-@click.option("--exclude", multiple=True, metavar="ITEM", help="Leave out; may be repeated.")
-@click.option("--titles", metavar="FILE", help="Show titles: movies.dat, u.item or a CSV.")
+@option("-k N", "How many items [10].", type=click.IntRange(1, 1000), default=10)
+@option("--exclude ITEM", "Leave out; may be repeated.", multiple=True)
+@option("--titles FILE", "Show titles: movies.dat, u.item or a CSV.")
 @as_json
 @state_flags
+@example(
+    "lrustream recommend 1 -k 5 --titles data/movietweetings/movies.dat.gz",
+    "lrustream recommend 1 --exclude 1454468 --json",
+)
 def recommend(
     user: str, k: int, exclude: tuple[str, ...], titles: str | None, as_json: bool
 ) -> None:
-    """Print the best items of USER, with their probabilities.
-
-    \b
-    lrustream recommend 1 -k 5 --titles data/movietweetings/movies.dat.gz
-    lrustream recommend 1 --exclude 1454468 --json
-    """
-    from rich.console import Console
-
-    from connectors.files import read_titles
-    from replay.examples import to_table
-
-    names = read_titles(titles) if titles else {}
+    """Print the best items of USER, with their probabilities."""
+    names = files.read_titles(titles) if titles else {}
     with engine_to_ask() as engine:
         answer = engine.recommend(user, k, exclude)
     if as_json:
-        items = [{"item": item, "probability": p} for item, p in answer]
-        print_json({"user": user, "items": items})
+        print_json(codec.answer(user, answer))
     else:
-        Console().print(to_table(answer, names))
+        Console().print(examples.to_table(answer, names))
 
 
 @cli.command()
 @as_json
 @state_flags
+@example("lrustream stats --json")
 def stats(as_json: bool) -> None:
-    """Print counts, metrics, memory and caps.
-
-    \b
-    lrustream stats --json
-    """
+    """Print counts, metrics, memory and caps."""
     with engine_to_ask() as engine:
         found = engine.stats()
     if as_json:
@@ -465,12 +393,9 @@ def models() -> None:
 
 @models.command("list")
 @state_flags
+@example("lrustream models list")
 def list_models() -> None:
-    """Print the versions, oldest first, as JSON; `live` marks the one that answers.
-
-    \b
-    lrustream models list
-    """
+    """Print the versions, oldest first, as JSON; `live` marks the one that answers."""
     with engine_to_ask() as engine:
         print_json(engine.models())
 
@@ -478,24 +403,18 @@ def list_models() -> None:
 @models.command()
 @click.argument("version", type=int)
 @state_flags
+@example("lrustream models promote 3")
 def promote(version: int) -> None:
-    """Make VERSION the live one.
-
-    \b
-    lrustream models promote 3
-    """
+    """Make VERSION the live one."""
     with engine_to_ask(writing=True) as engine:
         print_json({"live": engine.promote(version)})
 
 
 @models.command()
 @state_flags
+@example("lrustream models rollback")
 def rollback() -> None:
-    """Make the version that the live one was trained from the live one.
-
-    \b
-    lrustream models rollback
-    """
+    """Make the version that the live one was trained from the live one."""
     with engine_to_ask(writing=True) as engine:
         print_json({"live": engine.rollback()})
 
@@ -509,45 +428,26 @@ def deadletters() -> None:
 
 
 @deadletters.command("list")
-@click.option("--limit", type=int, default=100, metavar="N", help="Print so many at most [100].")
+@option("--limit N", "Print so many at most [100].", type=click.IntRange(1), default=100)
 @state_flags
+@example("lrustream deadletters list --limit 20")
 def list_dead_letters(limit: int) -> None:
-    """Print the dead letters that wait, oldest first, as JSON.
-
-    \b
-    lrustream deadletters list --limit 20
-    """
+    """Print the dead letters that wait, oldest first, as JSON."""
     places, _ = places_and_kafka(read_settings())
-    database = places.open_database(read_only=True)
-    try:
-        rows = database.dead_letters(limit, waiting=True)
-    finally:
-        database.close()
-    raw = [{"raw": row.letter.raw.decode("utf-8", "backslashreplace")} for row in rows]
-    print_json(
-        [{"id": r.id, **asdict(r.letter), **text} for r, text in zip(rows, raw, strict=True)]
-    )
+    with closing(places.open_database(read_only=True)) as database:
+        print_json([row.as_json() for row in database.dead_letters(limit, waiting=True)])
 
 
 @deadletters.command("replay")
 @field_flag
 @kafka_flag
 @state_flags
+@example("lrustream deadletters replay --field user_id=uid")
 def replay_dead_letters() -> None:
-    """Send those that can be read by now to their topic again.
-
-    \b
-    lrustream deadletters replay --field user_id=uid
-    """
-    from connectors.resend import resend
-
+    """Send those that can be read by now to their topic again."""
     places, kafka = places_and_kafka(read_settings())
-    database = places.open_database()
-    try:
-        done = resend(database, places, kafka)
-    finally:
-        database.close()
-    print_json(asdict(done))
+    with closing(places.open_database()) as database:
+        print_json(asdict(resend(database, places, kafka)))
 
 
 @cli.group()
@@ -558,23 +458,17 @@ def config() -> None:
 @config.command()
 @engine_flags
 @together(topic_flag, kafka_flag, state_flags)
+@example("lrustream config show --config lrustream.toml")
 def show() -> None:
-    """Print every setting in force, as TOML, with where it came from.
-
-    \b
-    lrustream config show --config lrustream.toml
-    """
+    """Print every setting in force, as TOML, with where it came from."""
     click.echo("\n".join(read_settings().lines()).rstrip())
 
 
 @config.command()
 @config_file
+@example("lrustream config validate --config lrustream.toml")
 def validate() -> None:
-    """Check the settings without running anything.
-
-    \b
-    lrustream config validate --config lrustream.toml
-    """
+    """Check the settings without running anything."""
     list(read_settings().lines())
     click.echo("the settings are valid")
 

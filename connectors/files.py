@@ -205,7 +205,9 @@ def _read_parquet(path: Path, content: bytes, given: Mapping[str, str]) -> _Tabl
         columns = {role: _cells(table.column(name)) for role, name in names.items()}
     except (pyarrow.ArrowException, OSError) as error:
         said = str(error).partition("\n")[0]
-        raise FileFormatError(f"{path}: cannot be read as Parquet: {said}") from None
+        raise FileFormatError(
+            f"{path}: cannot be read as Parquet: {said}; correct it, or --format"
+        ) from None
     return _Table(names, columns, lambda row: f"row {row + 1}")
 
 
@@ -228,7 +230,7 @@ def _content(path: Path) -> bytes:
             f"{path}: the compressed data is cut short or damaged; fetch the file again"
         ) from None
     except OSError as error:
-        raise FileFormatError(f"{path}: {error.strerror or error}") from None
+        raise FileFormatError(f"{path}: {error.strerror or error}; give a file to read") from None
 
 
 def _lines(content: bytes) -> Iterable[str]:

@@ -97,7 +97,9 @@ class KafkaSettings:
             extra = {n: _like(v, known[n]) for n, v in self.extra.items() if n in known}
             return client(bootstrap_servers=servers, **config | extra)
         except (KafkaConfigurationError, AssertionError, TypeError, ValueError, OSError) as error:
-            raise ConnectorError(f"Kafka refuses the settings: {error}") from error
+            raise ConnectorError(
+                f"Kafka refuses the settings: {error}; correct --bootstrap-servers or [kafka]"
+            ) from error
         except KafkaError as error:
             raise SourceUnavailable(
                 f"no Kafka broker at {self.bootstrap_servers} ({error}): start one, or correct the"

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -116,14 +117,16 @@ class Places:
 
     # ---- the engine that runs here, if any
 
-    def announce(self, address: str) -> None:
-        """Tell other processes where the engine answers, until `withdraw`."""
+    @contextmanager
+    def announced(self, address: str) -> Iterator[None]:
+        """Tell other processes where the engine answers, as long as it does."""
         partial_file = self._announcement.with_suffix(".partial")
         partial_file.write_text(json.dumps({"address": address, "pid": os.getpid()}) + "\n")
         partial_file.replace(self._announcement)
-
-    def withdraw(self) -> None:
-        self._announcement.unlink(missing_ok=True)
+        try:
+            yield
+        finally:
+            self._announcement.unlink(missing_ok=True)
 
     def running(self) -> HttpClient | None:
         """The engine that runs on this state folder; None where there is none, or it was killed."""

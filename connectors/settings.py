@@ -79,8 +79,12 @@ class Settings:
         except (ValueError, ConnectorError) as error:
             raise self._broken_rule(name, error) from None
 
+    def optional(self, kind: type[S]) -> S | None:
+        """`section`, or None where it has no defaults and nothing was given."""
+        return self.section(kind) if self.has(kind) else None
+
     def has(self, kind: type) -> bool:
-        """Whether the section can be built: it has defaults, or something was given."""
+        """Whether the section is in force: it has defaults, or something was given."""
         name = self._name(kind)
         return bool(self._rows(name)) or not any(map(_required, self._fields[name].values()))
 
@@ -132,8 +136,9 @@ class Settings:
             rule = "it takes NAME = VALUE pairs" if mapping else "it has no parts"
             raise SettingError(f"{one.key} ({one.origin}): {section}.{field}: {rule}")
         known = [f"{name}.{f}" for name, members in self._fields.items() for f in members]
-        near = difflib.get_close_matches(one.key, known, n=1, cutoff=0.0)[0]
-        raise SettingError(f"{one.key} ({one.origin}) is no setting: did you mean {near}?")
+        near = difflib.get_close_matches(one.key, known, n=1, cutoff=0.5)
+        next_step = f"did you mean {near[0]}?" if near else "`lrustream config show` lists all"
+        raise SettingError(f"{one.key} ({one.origin}) is no setting: {next_step}")
 
     def _broken_rule(self, section: str, error: Exception) -> SettingError:
         """A rule of the dataclass itself; its message begins with the field's name."""
@@ -178,7 +183,7 @@ def _read_toml(path: Path) -> list[Given]:
     except OSError as error:
         raise SettingError(f"{path}: {error.strerror}; correct --config") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingError(f"{path} is not TOML: {error}") from None
+        raise SettingError(f"{path} is not TOML: {error}; correct it there") from None
     return [Given(key, value, str(path)) for key, value in flattened(document)]
 
 

@@ -19,10 +19,11 @@ class Names:
 
 @dataclass(frozen=True, slots=True)
 class StreamFiles:
-    """Where the events of a stream are, and the titles of its items where it has any."""
+    """A stream by name: where its events are, and the titles of its items where it has any."""
 
+    name: str
     events: Path
-    titles: Path | None
+    titles: Path | None = None
 
 
 STREAMS: Final[dict[str, Names]] = {
@@ -35,12 +36,16 @@ STREAMS: Final[dict[str, Names]] = {
 }
 
 
-def find(name: str, directory: str | Path) -> StreamFiles:
-    """The files of stream `name` in `directory`.
+def find(name: str | None, directory: str | Path = ".", file: Path | None = None) -> StreamFiles:
+    """The files of stream `name` in `directory`; or `file`, a stream of its own.
 
-    Raises FileFormatError where the stream is not known or its events are not there; titles may
-    be missing.
+    Raises FileFormatError where not one of the two is given, the stream is not known, or its
+    events are not there; titles may be missing.
     """
+    if file is not None and name is None:
+        return StreamFiles(file.name, file)
+    if file is not None or name is None:
+        raise FileFormatError(f"name a STREAM ({', '.join(STREAMS)}) or give --file PATH")
     directory = Path(directory)
     if name not in STREAMS:
         raise FileFormatError(
@@ -53,7 +58,7 @@ def find(name: str, directory: str | Path) -> StreamFiles:
         raise FileFormatError(
             f"{directory} {looked}: give --data the folder that holds the files of {name}"
         )
-    return StreamFiles(events, _first_file(directory, names.titles))
+    return StreamFiles(name, events, _first_file(directory, names.titles))
 
 
 def _first_file(directory: Path, names: tuple[str, ...]) -> Path | None:

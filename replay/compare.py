@@ -46,14 +46,19 @@ class Comparison:
 
     def run(
         self,
-        score_and_learn: ScoreAndLearn | None,
+        engine: Engine | None,
         events: EventBatch,
         progress: Progress | None = None,
         feed: Iterable[EventBatch] | None = None,
     ) -> Results:
-        """Replay ordered events; tracks in the order engine, lrurec, baselines."""
+        """Replay ordered events; tracks in the order engine, lrurec, baselines.
+
+        `engine` is what `new_engine` gave. Raises ValueError where there is no event.
+        """
+        if not len(events):
+            raise ValueError("no event is left to replay: give a larger file, or leave less out")
         results = prequential.run(
-            score_and_learn,
+            in_process(engine) if engine else None,
             self.baselines,
             events,
             micro_batch=self.config.micro_batch,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from rich.console import Group
 from rich.table import Table
@@ -24,6 +24,15 @@ def pick_users(events: EventBatch, count: int) -> list[str]:
     latest = dict.fromkeys(reversed(events.users))
     with_history = [user for user in latest if lengths[user] >= MIN_HISTORY]
     return (with_history or list(latest))[:count]
+
+
+def show_users(
+    count: int, events: EventBatch, recommend: Callable[[str], Answer], titles: Mapping[str, str]
+) -> Group:
+    """`count` users of a stream that was learned, each with what is recommended now."""
+    return Group(
+        *(show_user(user, events, recommend(user), titles) for user in pick_users(events, count))
+    )
 
 
 def show_user(user: str, events: EventBatch, answer: Answer, titles: Mapping[str, str]) -> Group:

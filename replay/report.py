@@ -16,8 +16,10 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from engine.config import EngineConfig
 from engine.metrics import RANK_METRICS
 from replay.prequential import Results
+from replay.stream import Stream
 
 _SHOWN = tuple(metric for metric in RANK_METRICS if metric != "ndcg@1")  # it is recall@1
 _PACKAGES = ("lrustream", "torch", "numpy", "numba", "river")
@@ -28,6 +30,7 @@ class Manifest:
     """How a run can be repeated.
 
     skipped: events left out before the replay, by reason. order: how the stream was sorted.
+    configuration: the engine's.
     """
 
     stream: str
@@ -41,6 +44,24 @@ class Manifest:
     order: str = "timestamp, ties in file order"
     protocol: str = "deployable"
     configuration: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls, name: str, file: Path, stream: Stream, config: EngineConfig, device: str
+    ) -> Manifest:
+        """Of `stream`, called `name` and read from `file`."""
+        return cls(
+            stream=name,
+            data_file=file.name,
+            sha256=sha256_of(file),
+            skipped=stream.skipped,
+            micro_batch=config.micro_batch,
+            seed=config.seed,
+            device=device,
+            repeats=config.repeats,
+            order=stream.order,
+            configuration=asdict(config),
+        )
 
 
 def sha256_of(path: str | Path) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -16,10 +16,16 @@ Ties = Literal["file", "shuffle"]
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """Events in replay order, and how many were left out, by reason."""
+    """Events in replay order, how many were left out, by reason, and the order in words."""
 
     events: EventBatch
     skipped: dict[str, int]
+    order: str
+
+    def through(self, broker: str, partitions: int) -> Stream:
+        """The same events as they come out of a broker."""
+        changed = ", which changes it between users" if partitions > 1 else ""
+        return replace(self, order=f"{self.order}, through {broker}{changed}")
 
 
 def in_time_order(
@@ -54,7 +60,8 @@ def in_time_order(
     if limit is not None:
         skipped[f"beyond the first {limit}"] = max(len(rows) - limit, 0)
         rows = rows[:limit]
-    return Stream(_take(batch, rows), {reason: n for reason, n in skipped.items() if n})
+    order = f"timestamp, ties {'in file order' if ties == 'file' else 'shuffled'}"
+    return Stream(_take(batch, rows), {reason: n for reason, n in skipped.items() if n}, order)
 
 
 class Rows(NamedTuple):

@@ -163,7 +163,7 @@ def test_config_show_tells_values_and_origins(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        ("replay --file none.csv", "none.csv: No such file or directory"),
+        ("replay --file none.csv", "none.csv: No such file or directory; give a file to read"),
         (
             "replay ml-2m --data .",
             "stream 'ml-2m' is not known: give one of ml-1m, ml-100k, movietweetings, yoochoose, "
@@ -174,6 +174,12 @@ def test_config_show_tells_values_and_origins(monkeypatch: pytest.MonkeyPatch) -
             ". has no ratings.csv.gz or ratings.csv or ratings.dat: give "
             "--data the folder that holds the files of ml-1m",
         ),
+        ("replay", "name a STREAM (ml-1m, ml-100k, movietweetings, yoochoose) or give --file PATH"),
+        (
+            "replay --file one.csv --models popularity --limit 0",
+            "no event is left to replay: give a larger file, or leave less out",
+        ),
+        ("replay --file one.csv --json none/x", "none/x: No such file or directory"),
         (
             "replay --file x --models rulez",
             "model 'rulez' is not among engine, lrurec, popularity,"
@@ -201,7 +207,7 @@ def test_config_show_tells_values_and_origins(monkeypatch: pytest.MonkeyPatch) -
             "replay --file one.csv --via kafka",
             "no Kafka broker is named: give --bootstrap-servers HOST:PORT",
         ),
-        ("publish none.csv", "none.csv: No such file or directory"),
+        ("publish none.csv", "none.csv: No such file or directory; give a file to read"),
         (
             "publish one.csv --speed fast",
             "speed is 'fast': give how many times event time, as in 100x, or max",
@@ -242,14 +248,6 @@ def test_a_mistake_is_told_in_one_line(command: str, message: str) -> None:
     assert result.exit_code == 1
     assert result.stderr.splitlines()[-1] == "Error: " + message.format(here=Path.cwd())
     assert "Traceback" not in result.output
-
-
-def test_a_stream_or_a_file_must_be_named() -> None:
-    result = run("replay")
-    assert result.exit_code == 2
-    assert result.stderr.splitlines()[-1] == (
-        "Error: name a STREAM (ml-1m, ml-100k, movietweetings, yoochoose) or give --file PATH"
-    )
 
 
 # ---- serve, for real

@@ -275,8 +275,8 @@ def test_a_column_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_missing_files_and_directories(tmp_path: Path) -> None:
-    assert complaint(tmp_path / "nowhere.csv") == "No such file or directory"
-    assert complaint(tmp_path) == "Is a directory"
+    assert complaint(tmp_path / "nowhere.csv") == "No such file or directory; give a file to read"
+    assert complaint(tmp_path) == "Is a directory; give a file to read"
 
 
 def test_titles_of_movielens_and_movietweetings(tmp_path: Path) -> None:

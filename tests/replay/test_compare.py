@@ -7,7 +7,7 @@ import pytest
 
 from connectors.event import EventBatch
 from engine.config import EngineConfig
-from replay.compare import Comparison, in_process
+from replay.compare import Comparison
 from replay.prequential import Results
 from replay.synthetic import markov_stream
 
@@ -16,8 +16,13 @@ SMALL = EngineConfig(width=16, blocks=1, finetune_first=300, train_tokens_cap=5.
 
 def replayed(names: list[str], config: EngineConfig, events: EventBatch) -> Results:
     comparison = Comparison.of(names, config)
-    engine = comparison.new_engine()
-    return comparison.run(in_process(engine) if engine else None, events)
+    return comparison.run(comparison.new_engine(), events)
+
+
+def test_a_stream_without_events_is_refused() -> None:
+    nothing = EventBatch.from_events([])
+    with pytest.raises(ValueError, match="no event is left to replay"):
+        replayed(["popularity"], SMALL, nothing)
 
 
 def test_lrurec_ranks_the_same_beside_the_mixture_and_alone() -> None:
