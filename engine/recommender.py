@@ -5,6 +5,7 @@ Letters: B events of a micro-batch, I items known, M experts, H the model's widt
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -265,14 +266,14 @@ class Recommender:
 
 def choose_device(name: str) -> torch.device:
     """`auto` is CUDA where there is one. Raises ValueError where the device cannot be had."""
+    gpus = torch.cuda.device_count()
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise ValueError(f"device: {name!r} is not known; give auto, cpu or cuda[:n]") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device: {name} asked for, but torch sees no GPU; give --device cpu")
+        return torch.device("cuda" if gpus else "cpu")
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+        raise ValueError(f"device: {name!r} is not known; give auto, cpu or cuda[:n]")
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= gpus:
+        raise ValueError(f"device: {name} asked for, but torch sees {gpus} GPUs; give --device cpu")
     return device
 
 
