@@ -11,6 +11,7 @@ from torch import Tensor
 from engine.config import EngineConfig
 from engine.context import Context
 from engine.durable import Durable, Tensors
+from engine.first_items import FirstItems
 from engine.linear import LinearTransition
 from engine.own_history import OwnHistory
 from engine.popularity import HALF_LIVES, Popularity
@@ -31,12 +32,14 @@ class Experts:
         self.device = device
         self.chosen = chosen
         self.popularity = Popularity(device)
+        self.first_items = FirstItems(device) if "popularity" in chosen else None
         self.rules = SequentialRules(device, config.rules_bytes) if "rules" in chosen else None
         self.linear = LinearTransition(device) if "linear" in chosen else None
         self.own_history = OwnHistory(device) if "repeat" in chosen else None
         names: list[str] = []
         if "popularity" in chosen:
             names += [f"popularity_{h:g}".replace("inf", "all") for h in HALF_LIVES]
+            names.append("first_items")
         if "rules" in chosen:
             names += [setting.name for setting in SETTINGS]
         if "linear" in chosen:
@@ -55,6 +58,8 @@ class Experts:
     def parts(self) -> dict[str, Durable]:
         """What snapshots hold of the experts, by name."""
         parts: dict[str, Durable] = {"popularity": Tensors(self.popularity)}
+        if self.first_items:
+            parts["first_items"] = Tensors(self.first_items)
         if self.rules:
             parts["rules"] = self.rules
         if self.linear:
@@ -65,6 +70,8 @@ class Experts:
 
     def grow(self, items: int) -> None:
         self.popularity.grow(items)
+        if self.first_items:
+            self.first_items.grow(items)
         if self.rules:
             self.rules.grow(items)
         if self.linear:
@@ -99,6 +106,9 @@ class Experts:
             out[:, :column] = base.log()
             if inside is not None:
                 out[:, :column, touched] = inside.log().transpose(0, 1)
+        if self.first_items:
+            torch.log(self.first_items.scores(recent[:, 0] < 0, fallback), out=out[:, column])
+            column += 1
         if self.rules:
             for scores in self.rules.scores(recent, fallback):
                 torch.log(scores, out=out[:, column])
@@ -121,6 +131,8 @@ class Experts:
         """Count the events; without `popularity` where it has learned them already."""
         if popularity:
             self.popularity.learn(context)
+        if self.first_items:
+            self.first_items.learn(context)
         if self.rules:
             self.rules.learn(context)
         if self.linear:
