@@ -77,7 +77,8 @@ def recalls(events: EventBatch, **settings: Any) -> dict[str, float]:
 def test_what_can_be_predicted_is_learned_from_fine_tune_to_fine_tune() -> None:
     _, candidates = learned(PREDICTABLE)
     assert [c.version for c in candidates] == [1, 2, 3, 4, 5, 6]
-    assert all(c.accepted and c.candidate_loss < c.live_loss for c in candidates)
+    assert all(c.accepted for c in candidates)
+    assert all(c.candidate_loss < c.live_loss - 0.1 for c in candidates[:3])
     assert candidates[0].live_loss == pytest.approx(np.log(ITEMS), abs=0.2)
     assert candidates[-1].candidate_loss < 2.0
 
