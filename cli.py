@@ -316,7 +316,7 @@ def serve() -> None:
     loop_config = settings.section(LoopConfig)
     places.prepare()
     with ExitStack() as stack:
-        database = stack.enter_context(closing(places.open_database()))
+        database = stack.enter_context(closing(places.open_database(create=True)))
         database.acquire_writer()
         engine = Engine(settings.section(EngineConfig))
         versions = Versions(places.models, loop_config.keep_versions)
@@ -401,7 +401,7 @@ def list_models() -> None:
 
 
 @models.command()
-@click.argument("version", type=int)
+@click.argument("version", type=click.IntRange(1))
 @state_flags
 @example("lrustream models promote 3")
 def promote(version: int) -> None:

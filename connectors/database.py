@@ -26,7 +26,15 @@ from connectors.dead_letters import StoredDeadLetter
 from connectors.lease import lock_file, lock_session
 from connectors.schema import chunks as chunk_table
 from connectors.schema import journal, snapshot, source_positions
-from connectors.sql import describe, errors_in_one_line, open_engine, parse_url, sqlite_path, upsert
+from connectors.sql import (
+    NO_DATABASE,
+    describe,
+    errors_in_one_line,
+    open_engine,
+    parse_url,
+    sqlite_path,
+    upsert,
+)
 
 PAGE_ROWS = 500
 MIGRATION_LOCK = text("SELECT pg_advisory_xact_lock(757002)")
@@ -35,11 +43,14 @@ MIGRATION_LOCK = text("SELECT pg_advisory_xact_lock(757002)")
 class Database(Store):
     """Journal, source positions, snapshot and dead letters; built by `Database.open`."""
 
-    def __init__(self, url: URL, engine: Engine, read_only: bool, clock: Callable[[], float]):
+    def __init__(
+        self, url: URL, engine: Engine, read_only: bool, create: bool, clock: Callable[[], float]
+    ) -> None:
         self.name = describe(url)
         self._url = url
         self._engine = engine
         self._read_only = read_only
+        self._create = create and not read_only
         self._clock = clock
         self._one_writer = threading.RLock()
         self._writer: Connection | None = None
@@ -47,17 +58,23 @@ class Database(Store):
 
     @classmethod
     def open(
-        cls, url: str, read_only: bool = False, clock: Callable[[], float] = time.time
+        cls,
+        url: str,
+        read_only: bool = False,
+        clock: Callable[[], float] = time.time,
+        create: bool = True,
     ) -> Database:
         """Open `sqlite:///FILE` or `postgresql://USER:PASSWORD@HOST:PORT/NAME`, tables included.
 
         A missing or older schema is brought to the newest version; `read_only` changes nothing
-        and needs one that is there. `clock` (Unix seconds) dates the rows.
+        and needs one that is there, and without `create` one must be there, too. `clock` (Unix
+        seconds) dates the rows.
         Raises StoreError, in one line and without the password, where the database cannot be
         reached or used, or its schema is newer than this program.
         """
         parsed = parse_url(url)
-        database = cls(parsed, open_engine(parsed, read_only), read_only, clock)
+        engine = open_engine(parsed, read_only, create)
+        database = cls(parsed, engine, read_only, create, clock)
         try:
             database._prepare_schema()
         except BaseException:
@@ -71,6 +88,8 @@ class Database(Store):
                 version = migrations.current(connection)
             if version == migrations.newest():
                 return
+            if version is None and not self._create:
+                raise StoreError(f"{self.name}: {NO_DATABASE}")
             if self._read_only:
                 raise StoreError(
                     f"{self.name}: has schema version {version}, this program reads "
@@ -244,11 +263,6 @@ class Database(Store):
         """
         with self._errors(), self._engine.connect() as connection:
             return letters.load(connection, limit, after_id, waiting)
-
-    def count_dead_letters(self, waiting: bool = False) -> int:
-        """How many there are; `waiting`: only those that were not replayed."""
-        with self._errors(), self._engine.connect() as connection:
-            return letters.count(connection, waiting)
 
     def mark_replayed(self, ids: Sequence[int]) -> None:
         """Note that these were sent again. Needs no lease: an engine may be running."""

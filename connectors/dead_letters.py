@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Select, func, select, update
+from sqlalchemy import Connection, select, update
 
 from connectors.base import DeadLetter
 from connectors.schema import dead_letters
@@ -52,7 +52,9 @@ def load(
     connection: Connection, limit: int, after_id: int, waiting: bool
 ) -> list[StoredDeadLetter]:
     columns = dead_letters.c
-    query = _chosen(select(dead_letters), waiting).where(columns.id > after_id)
+    query = select(dead_letters).where(columns.id > after_id)
+    if waiting:
+        query = query.where(columns.replayed_at.is_(None))
     return [
         StoredDeadLetter(
             row.id,
@@ -64,11 +66,6 @@ def load(
     ]
 
 
-def count(connection: Connection, waiting: bool) -> int:
-    query = select(func.count()).select_from(dead_letters)
-    return connection.scalar(_chosen(query, waiting)) or 0
-
-
 def mark_replayed(connection: Connection, ids: Sequence[int], now: float) -> None:
     these = update(dead_letters).where(dead_letters.c.id.in_(ids))
     connection.execute(these.values(replayed_at=now))
@@ -77,7 +74,3 @@ def mark_replayed(connection: Connection, ids: Sequence[int], now: float) -> Non
 def storable(text: str) -> str:
     """A reason may quote anything; PostgreSQL takes neither NUL nor half a surrogate pair."""
     return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
-
-
-def _chosen(query: Select, waiting: bool) -> Select:
-    return query.where(dead_letters.c.replayed_at.is_(None)) if waiting else query

@@ -77,10 +77,10 @@ class Places:
                 f"state folder {self.state_dir}: {error.strerror}; give another --state-dir"
             ) from None
 
-    def open_database(self, read_only: bool = False) -> Database:
-        """Raises StoreError, where it cannot be had or, read only, is not there yet."""
+    def open_database(self, read_only: bool = False, create: bool = False) -> Database:
+        """Raises StoreError where it cannot be had or, without `create`, is not there yet."""
         url = self.database or f"sqlite:///{self.state_dir / 'engine.sqlite'}"
-        return Database.open(url, read_only)
+        return Database.open(url, read_only, create=create)
 
     def open_log(self) -> EmbeddedLog:
         self.prepare()

@@ -14,6 +14,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from connectors.base import ConnectorError, StoreError
 
+NO_DATABASE = "there is no such database yet: start `lrustream serve` first"
 SQLITE_BUSY_S = 30
 POSTGRES_CONNECT_S = 10
 
@@ -61,7 +62,7 @@ def describe(url: URL) -> str:
     return url.set(drivername="postgresql", query={}).render_as_string(hide_password=True)
 
 
-def open_engine(url: URL, read_only: bool = False) -> Engine:
+def open_engine(url: URL, read_only: bool = False, create: bool = True) -> Engine:
     """An engine that has not connected yet. Raises StoreError where that cannot succeed.
 
     SQLite runs with a write-ahead log, so readers and the writer never wait for each other, and
@@ -69,7 +70,7 @@ def open_engine(url: URL, read_only: bool = False) -> Engine:
     commits back that a broker was already told of. One fsync a micro-batch is the price.
     """
     if url.get_backend_name() == "sqlite":
-        return _sqlite_engine(url, read_only)
+        return _sqlite_engine(url, read_only, create)
     try:
         return create_engine(url, connect_args={"connect_timeout": POSTGRES_CONNECT_S} | url.query)
     except ModuleNotFoundError as error:
@@ -82,12 +83,12 @@ def sqlite_path(url: URL) -> Path:
     return Path(url.database or "").expanduser().resolve()
 
 
-def _sqlite_engine(url: URL, read_only: bool) -> Engine:
+def _sqlite_engine(url: URL, read_only: bool, create: bool) -> Engine:
     path = sqlite_path(url)
     if path.is_dir():
         raise StoreError(f"{path}: is a directory: name a file in it")
-    if read_only and not path.exists():
-        raise StoreError(f"{path}: there is no such database yet: start `lrustream serve` first")
+    if (read_only or not create) and not path.exists():
+        raise StoreError(f"{path}: {NO_DATABASE}")
     if not path.parent.is_dir():
         raise StoreError(f"{path}: the directory {path.parent} does not exist: create it first")
     mode = "ro" if read_only else "rwc"

@@ -85,6 +85,8 @@ class EngineConfig:
                 raise ValueError(
                     f"{name}: {getattr(self, name)} is below 1; give a positive number"
                 )
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed: {self.seed} is outside 0 to 2^32 - 1; give another one")
         if not 0.0 <= self.dropout < 1.0:
             raise ValueError(f"dropout: {self.dropout} is outside [0, 1)")
         if self.finetune_mode not in FINETUNE_MODES:

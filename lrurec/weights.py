@@ -26,7 +26,10 @@ VERSION = 1
 
 
 def save(path: str | Path, model: LRURec, extra: Mapping[str, Any] | None = None) -> None:
-    """Write the model, and `extra` (anything JSON can hold), replacing `path` in one move."""
+    """Write the model, and `extra` (anything JSON can hold), replacing `path` in one move.
+
+    Raises OSError where that cannot be.
+    """
     header = {
         "format": FORMAT,
         "version": str(VERSION),
@@ -36,7 +39,10 @@ def save(path: str | Path, model: LRURec, extra: Mapping[str, Any] | None = None
     tensors = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
     target = Path(path)
     partial = target.with_name(target.name + ".partial")
-    save_file(tensors, partial, metadata=header)
+    try:
+        save_file(tensors, partial, metadata=header)
+    except SafetensorError as error:
+        raise OSError(f"{path}: cannot be written; give another one: {_one_line(error)}") from error
     partial.replace(target)
 
 
@@ -66,7 +72,7 @@ def import_checkpoint(path: str | Path, dropout: float = 0.2) -> LRURec:
     containers (those are never unpickled).
     """
     if not Path(path).exists():
-        raise FileNotFoundError(f"{path}: no such checkpoint")
+        raise FileNotFoundError(f"{path}: no such checkpoint; give the path of one")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever a file that is none makes the reader stumble over

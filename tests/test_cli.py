@@ -191,6 +191,10 @@ def test_config_show_tells_values_and_origins(monkeypatch: pytest.MonkeyPatch) -
             "integer, unable to parse string as an integer",
         ),
         (
+            "replay --file x --seed -1",
+            "engine.seed: -1 is outside 0 to 2^32 - 1; give another one (--seed)",
+        ),
+        (
             "replay --file x --set sead=1",
             "engine.sead (--set sead) is no setting: did you mean engine.seed?",
         ),
@@ -218,6 +222,11 @@ def test_config_show_tells_values_and_origins(monkeypatch: pytest.MonkeyPatch) -
         ),
         (
             "recommend ann",
+            "{here}/.lrustream/engine.sqlite: there is no such database yet: start "
+            "`lrustream serve` first",
+        ),
+        (
+            "models promote 1",
             "{here}/.lrustream/engine.sqlite: there is no such database yet: start "
             "`lrustream serve` first",
         ),

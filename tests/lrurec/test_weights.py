@@ -100,6 +100,12 @@ def test_other_torch_files_are_refused(content, message, tmp_path):
     assert "\n" not in str(caught.value)
 
 
+def test_a_folder_that_is_not_there_is_said_in_one_line(model, tmp_path):
+    with pytest.raises(OSError, match="cannot be written; give another one") as caught:
+        save(tmp_path / "none" / "model.safetensors", model)
+    assert "\n" not in str(caught.value)
+
+
 def test_a_missing_or_broken_checkpoint_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="no such checkpoint"):
         import_checkpoint(tmp_path / "none.pth")
