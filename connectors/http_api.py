@@ -131,5 +131,6 @@ def _bind(host: str, port: int) -> socket.socket:
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ConnectorError(
-            f"cannot serve HTTP at {host}:{port}: {reason}: give another --port, 0 for any free one"
+            f"cannot serve HTTP at {host}:{port}: {reason}: "
+            "give another --host, or another --port (0 takes any free one)"
         ) from None

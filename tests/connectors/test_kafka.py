@@ -220,12 +220,13 @@ def test_two_members_share_the_partitions_and_hand_them_back(publisher, topic, r
         )
 
     until(shared, "one partition each")
-    assert first.revoked == 1
+    assert first.revoked >= 1
     publish(publisher, topic, 100, 200)
     until(lambda: shared() and len(first.events + second.events) >= 200, "events 100 to 199")
     assert second.events
+    before = second.revoked  # on a busy machine the group may have formed more than once
     second.source.close()
-    assert second.revoked == 1
+    assert second.revoked == before + 1
     publish(publisher, topic, 200, 300)
     first.read_until(300 - len(second.events))
     assert sorted(first.items() + second.items()) == numbers(0, 300)
