@@ -85,6 +85,16 @@ class EngineConfig:
                 raise ValueError(
                     f"{name}: {getattr(self, name)} is below 1; give a positive number"
                 )
+        for name in ("learning_rate", "finetune_growth", "train_tokens_per_event"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name}: {getattr(self, name)} is not above 0; give a larger one")
+        for name in ("weight_decay", "train_tokens_early", "train_tokens_cap"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name}: {getattr(self, name)} is below 0; give 0 or more")
+        for name in ("negatives", "finetune_seconds"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"{name}: {value} is not above 0; give more or leave it out")
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"seed: {self.seed} is outside 0 to 2^32 - 1; give another one")
         if not 0.0 <= self.dropout < 1.0:

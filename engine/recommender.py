@@ -100,9 +100,9 @@ class Recommender:
     ) -> list[tuple[str, float]]:
         """The user's k best items and their probabilities, best first.
 
-        An unknown user is answered from popularity; an empty catalogue with an empty list.
-        Items the user has are left out unless repeats are on; unknown names in `exclude` are
-        ignored.
+        An unknown user gets what is popular, above all with users who begin; where no item is
+        known, the list is empty. Items the user has are left out unless repeats are on; unknown
+        names in `exclude` are ignored.
         """
         known = len(self.items)
         if not known:
