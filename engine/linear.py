@@ -44,6 +44,8 @@ MATRICES = ("gram", "cross", "solution")
 class LinearTransition:
     """Sums over the stream, (N, N) each, and the solution as of the last solve."""
 
+    MAX_BYTES = 3 * 4 * SLOTS**2
+
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self.slot_of = torch.zeros(0, dtype=torch.long, device=device)
