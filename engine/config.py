@@ -55,7 +55,7 @@ class EngineConfig:
     finetune_on_drift: bool = True
     """... or when ADWIN raises an alarm on the prequential loss."""
     batch_tokens: int = 4096
-    train_tokens_per_event: float = 12.0
+    train_tokens_per_event: float = 9.0
     """Tokens trained on per event of the stream, at least ..."""
     train_tokens_early: float = 1e6
     """... and this many divided by the events seen so far, while data is small ..."""
