@@ -13,6 +13,7 @@ from engine.context import Context
 from engine.durable import Durable, Tensors
 from engine.first_items import FirstItems
 from engine.linear import LinearTransition
+from engine.opinions import Opinions
 from engine.own_history import OwnHistory
 from engine.popularity import HALF_LIVES, Popularity
 from engine.rules import SETTINGS, SequentialRules
@@ -77,16 +78,16 @@ class Experts:
         if self.linear:
             self.linear.grow(items)
 
-    def log_scores(
+    def opinions(
         self,
         context: Context | None,
         known: int,
         recent: Tensor,
         gap: Tensor,
         hidden: Tensor | None,
-        model: LRURec | None,
-    ) -> Tensor:
-        """Unnormalised log-probabilities (B, M, I), finite.
+        model: LRURec,
+    ) -> Opinions:
+        """What each expert, in the order of `names`, expects next.
 
         context: the events, or None for a query as of now; known: items with a row by now;
         recent (B, W) newest items first, -1 where there is none; gap (B,) seconds since the
@@ -94,38 +95,43 @@ class Experts:
         LRURec.
         """
         base = self.popularity.probabilities(known)
-        fallback = base[RULES_POPULARITY].repeat(len(recent), 1)
+        popularity = base[RULES_POPULARITY].repeat(len(recent), 1)
         touched, inside = None, None
         if context is not None:
             touched, inside = self.popularity.inside(context, known)
-            fallback[:, touched] = inside[RULES_POPULARITY]
-        out = torch.empty(len(recent), len(self.names), len(base[0]), device=self.device)
+            popularity[:, touched] = inside[RULES_POPULARITY]
+        said = Opinions.empty(len(recent), len(self.names), base.shape[1], self.device)
+        weights, logs = said.weights, said.logs
+        newcomer = recent[:, 0] < 0
         column = 0
-        if "popularity" in self.chosen:
-            column = len(HALF_LIVES)
-            out[:, :column] = base.log()
-            if inside is not None:
-                out[:, :column, touched] = inside.log().transpose(0, 1)
         if self.first_items:
-            torch.log(self.first_items.scores(recent[:, 0] < 0, fallback), out=out[:, column])
+            column = len(HALF_LIVES)
+            weights[:, :column], logs[:, :column] = base, base.log()
+            if inside is not None:
+                weights[:, :column, touched] = inside.transpose(0, 1)
+                logs[:, :column, touched] = inside.log().transpose(0, 1)
+        counted = column
+        if self.first_items:
+            self.first_items.scores(newcomer, popularity, out=weights[:, column])
             column += 1
         if self.rules:
-            for scores in self.rules.scores(recent, fallback):
-                torch.log(scores, out=out[:, column])
-                column += 1
+            settings = slice(column, column + len(SETTINGS))
+            self.rules.scores(recent, popularity, out=weights[:, settings])
+            column = settings.stop
         if self.linear:
-            torch.log(self.linear.scores(recent, fallback), out=out[:, column])
+            self.linear.scores(recent, popularity, out=weights[:, column])
             column += 1
         if self.own_history:
-            torch.log(self.own_history.scores(recent, gap, fallback), out=out[:, column])
+            self.own_history.scores(recent, gap, popularity, out=weights[:, column])
             column += 1
+        torch.log(weights[:, counted:column], out=logs[:, counted:column])
         if "lrurec" in self.chosen:
-            assert model is not None and hidden is not None
-            torch.matmul(hidden, model.embedding[1:].t(), out=out[:, column])
-            out[:, column] += model.item_bias[1:]
-            newcomer = recent[:, 0] < 0
-            out[newcomer, column] = fallback[newcomer].log()
-        return out
+            assert hidden is not None
+            logits = torch.matmul(hidden, model.embedding[1:].t()).add_(model.item_bias[1:])
+            logits[newcomer] = popularity[newcomer].log()
+            logs[:, column] = logits
+            torch.softmax(logits, dim=1, out=weights[:, column])
+        return said
 
     def learn(self, context: Context, popularity: bool = True) -> None:
         """Count the events; without `popularity` where it has learned them already."""

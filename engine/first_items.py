@@ -29,12 +29,11 @@ class FirstItems:
     def grow(self, items: int) -> None:
         self.counts = functional.pad(self.counts, (0, max(0, items - len(self.counts))))
 
-    def scores(self, newcomer: Tensor, popularity: Tensor) -> Tensor:
-        """Positive scores (B, I); newcomer (B,) bool, popularity (B, I)."""
-        scores = popularity.clone()
+    def scores(self, newcomer: Tensor, popularity: Tensor, out: Tensor) -> None:
+        """Positive scores into out (B, I); newcomer (B,) bool, popularity (B, I)."""
+        out.copy_(popularity)
         weight = 1.0 / (self.counts.sum() + BACKOFF)
-        scores[newcomer] = (self.counts + BACKOFF * popularity[newcomer]) * weight
-        return scores
+        out[newcomer] = (self.counts + BACKOFF * popularity[newcomer]) * weight
 
     def learn(self, context: Context) -> None:
         first = torch.from_numpy(context.items[context.length == 0]).to(self.device)

@@ -71,16 +71,15 @@ class LinearTransition:
             self.slot_of = functional.pad(self.slot_of, (0, missing))
             self.counts = functional.pad(self.counts, (0, missing))
 
-    def scores(self, recent: Tensor, popularity: Tensor) -> Tensor:
-        """Positive scores (B, I); recent (B, W) newest first, popularity (B, I)."""
-        scores = POPULARITY_SHARE * popularity
+    def scores(self, recent: Tensor, popularity: Tensor, out: Tensor) -> None:
+        """Positive scores into out (B, I); recent (B, W) newest first, popularity (B, I)."""
+        torch.mul(popularity, POPULARITY_SHARE, out=out)
         if len(self.item_of) > 1:
             slots, weights = self._inputs(recent)
             predicted = functional.embedding_bag(
                 slots, self.solution, mode="sum", per_sample_weights=weights
             )
-            scores[:, self.item_of[1:]] += predicted[:, 1:].clamp_(min=0.0)
-        return scores
+            out.index_add_(1, self.item_of[1:], predicted[:, 1:].clamp_(min=0.0))
 
     def learn(self, context: Context) -> None:
         recent = torch.from_numpy(context.recent).to(self.device)
@@ -116,7 +115,8 @@ class LinearTransition:
         ridge = torch.full((len(self.item_of),), RIDGE, device=self.device)
         ridge[0] = 1.0
         factor = torch.linalg.cholesky(self.gram + torch.diag(ridge))
-        self.solution = torch.cholesky_solve(self.cross, factor)
+        # LAPACK answers column by column; rows are what is read.
+        self.solution = torch.cholesky_solve(self.cross, factor).contiguous()
         self.solved = self.events
         self._solution_changed = True
 

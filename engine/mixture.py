@@ -23,6 +23,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from engine.opinions import Opinions
+
 LENGTH_BOUNDS = np.array([1, 2, 3, 5, 10, 20, 50, 200])
 """History lengths at which the next context begins."""
 
@@ -72,18 +74,22 @@ class Mixture:
         self.linear[m:] = 0.375
         self._one = torch.eye(m + 1, device=device)
 
-    def mix(self, logs: Tensor, masked: Tensor, contexts: NDArray[np.int64]) -> Tensor:
-        """Probabilities (B, I) under the present weights; nothing is learned.
+    def mix(
+        self, opinions: Opinions, candidates: Tensor, contexts: NDArray[np.int64]
+    ) -> Tensor:
+        """Probabilities (B, I) under the present weights, 0 for what is no candidate; nothing is
+        learned.
 
-        logs (B, M, I) are unnormalised log-probabilities, finite; masked (B, I) is 0 for a
-        candidate and -inf for the rest; contexts (B, 2) as of `contexts_of`.
+        candidates (B, I) is 1 for a candidate and 0 for the rest; contexts (B, 2) as of
+        `contexts_of`. The blend's place in `opinions.logs` is written.
         """
-        return self._layers(logs, masked, torch.from_numpy(contexts).to(logs.device)).answer
+        index = torch.from_numpy(contexts).to(candidates.device)
+        return self._layers(opinions, candidates, index).answer
 
     def mix_and_learn(
         self,
-        logs: Tensor,
-        masked: Tensor,
+        opinions: Opinions,
+        candidates: Tensor,
         contexts: NDArray[np.int64],
         items: NDArray[np.int64],
     ) -> Tensor:
@@ -91,34 +97,39 @@ class Mixture:
 
         items (B,) holds the item that came true, or -1 where nothing is to be learned.
         """
-        index = torch.from_numpy(contexts).to(logs.device)
-        layers = self._layers(logs, masked, index)
-        rows = torch.from_numpy(np.flatnonzero(items >= 0)).to(logs.device)
+        device = candidates.device
+        index = torch.from_numpy(contexts).to(device)
+        layers = self._layers(opinions, candidates, index)
+        rows = torch.from_numpy(np.flatnonzero(items >= 0)).to(device)
         if len(rows):
-            true = torch.from_numpy(items[items >= 0]).to(logs.device)
+            true = torch.from_numpy(items[items >= 0]).to(device)
             self._learn(layers, rows, true, index[rows])
         return layers.answer
 
-    def _layers(self, logs: Tensor, masked: Tensor, contexts: Tensor) -> _Layers:
+    def _layers(self, opinions: Opinions, candidates: Tensor, contexts: Tensor) -> _Layers:
+        """The experts are never normalised: the weights take on what that would divide by."""
         m = self.experts
-        each = torch.softmax(logs + masked[:, None, :], dim=2)
-        blend = torch.bmm(self.blend[contexts[:, 0]][:, None, :], each).squeeze(1)
-        features = torch.empty(len(logs), m + 1, logs.shape[2], device=logs.device)
-        features[:, :m] = logs
-        torch.log(blend.clamp(min=FLOOR), out=features[:, m])
-        weights = self.shared + self.by_context[contexts].sum(1)
-        joint = torch.softmax(torch.bmm(weights[:, None, :], features).squeeze(1) + masked, dim=1)
-        linear = self.linear
-        answer = torch.matmul(linear[:m], each)
-        answer.add_(blend, alpha=float(linear[m])).add_(joint, alpha=float(linear[m + 1]))
-        return _Layers(each, features, blend, joint, answer)
+        weights, logs = opinions.weights, opinions.logs
+        sums = torch.bmm(candidates[:, None, :], weights.transpose(1, 2)).squeeze(1)
+        scale = 1.0 / sums.clamp_(min=FLOOR)
+        sums_of_experts = torch.bmm(
+            torch.stack([self.blend[contexts[:, 0]] * scale, self.linear[:m] * scale], dim=1),
+            weights,
+        ).mul_(candidates[:, None, :])
+        blend, answer = sums_of_experts.unbind(1)
+        torch.log(blend.clamp(min=FLOOR), out=logs[:, m])
+        by_feature = self.shared + self.by_context[contexts].sum(1)
+        joint = torch.bmm(by_feature[:, None, :], logs).squeeze(1).add_(candidates.log())
+        joint = torch.softmax(joint, dim=1)
+        answer.add_(blend, alpha=float(self.linear[m])).add_(joint, alpha=float(self.linear[m + 1]))
+        return _Layers(weights, scale, logs, blend, joint, answer)
 
     def _learn(self, layers: _Layers, rows: Tensor, true: Tensor, contexts: Tensor) -> None:
         m = self.experts
         at_truth = layers.features[rows, :, true]
         likelihood = torch.cat(
             [
-                layers.each[rows, :, true],
+                layers.weights[rows, :, true] * layers.scale[rows],
                 layers.blend[rows, true][:, None],
                 layers.joint[rows, true][:, None],
             ],
@@ -127,8 +138,8 @@ class Mixture:
 
         # Layer 2. The Fisher information takes in the events before their gradients are used.
         self._learn_fisher(layers, rows, contexts)
-        expected = torch.bmm(layers.features, layers.joint[:, :, None]).squeeze(2)[rows]
-        gradient = expected - at_truth
+        expected = torch.bmm(layers.joint[:, None, :], layers.features.transpose(1, 2)).squeeze(1)
+        gradient = expected[rows] - at_truth
         self.shared -= torch.linalg.solve(
             self.shared_fisher + PRIOR_PRECISION * self._one, gradient.sum(0)
         )
@@ -162,9 +173,9 @@ class Mixture:
         `FISHER_STEP`-th event on behalf of all."""
         sample, sampled = rows[::FISHER_STEP], contexts[::FISHER_STEP]
         features, joint = layers.features[sample], layers.joint[sample]
-        mean = torch.bmm(features, joint[:, :, None])
+        mean = torch.bmm(joint[:, None, :], features.transpose(1, 2))
         fisher = torch.bmm(features * joint[:, None, :], features.transpose(1, 2))
-        fisher = (fisher - mean @ mean.transpose(1, 2)) * (len(rows) / len(sample))
+        fisher = (fisher - mean.transpose(1, 2) @ mean) * (len(rows) / len(sample))
         keep = (1.0 - 1.0 / MEMORY) ** len(rows)
         self.shared_fisher.mul_(keep).add_(fisher.sum(0))
         self.context_fisher.mul_(keep)
@@ -174,9 +185,11 @@ class Mixture:
 
 @dataclass(frozen=True)
 class _Layers:
-    """All layers' answers for B events: each (B, M, I), features (B, F, I), the rest (B, I)."""
+    """All layers' answers for B events: weights (B, M, I), to be multiplied by scale (B, M);
+    features (B, F, I), the rest (B, I)."""
 
-    each: Tensor
+    weights: Tensor
+    scale: Tensor
     features: Tensor
     blend: Tensor
     joint: Tensor

@@ -23,7 +23,7 @@ from engine.ids import Vocabulary
 from engine.metrics import Reason
 from engine.mixture import Mixture, contexts_of
 from engine.states import States
-from engine.topk import best, candidate_mask, ranks_of, uniform_draws
+from engine.topk import best, candidates_of, ranks_of, uniform_draws
 from lrurec.config import ModelConfig
 from lrurec.model import LRURec
 
@@ -124,7 +124,7 @@ class Recommender:
         columns = torch.tensor([item for item in excluded if item >= 0], device=self.device)
         seen = (torch.zeros_like(columns, dtype=torch.long), columns.long())
         known_before = torch.tensor([known], device=self.device)
-        logs = self.experts.log_scores(
+        opinions = self.experts.opinions(
             None,
             known,
             torch.from_numpy(recent).to(self.device),
@@ -132,10 +132,9 @@ class Recommender:
             hidden,
             self.model,
         )
-        masked = candidate_mask(known_before, seen, 1, known)
-        answer = self.mixture.mix(logs, masked, contexts_of(length, gap))[0]
-        answer[torch.isinf(masked[0])] = -torch.inf
-        items, scores = best(answer, k)
+        candidates = candidates_of(known_before, seen, 1, known)
+        answer = self.mixture.mix(opinions, candidates, contexts_of(length, gap))[0]
+        items, scores = best(answer.masked_fill(candidates[0] == 0, -torch.inf), k)
         return [(self.items.names[item], score) for item, score in zip(items, scores, strict=True)]
 
     def states_under(self, model: LRURec) -> States:
@@ -231,7 +230,9 @@ class Recommender:
         known = torch.from_numpy(context.known).to(self.device)
         recent = torch.from_numpy(context.recent).to(self.device)
         gap = torch.from_numpy(context.gap).to(self.device)
-        logs = self.experts.log_scores(context, len(self.items), recent, gap, hidden, self.model)
+        opinions = self.experts.opinions(
+            context, len(self.items), recent, gap, hidden, self.model
+        )
         seen = None
         if not self.config.repeats:
             rows, columns = context.seen
@@ -239,7 +240,7 @@ class Recommender:
                 torch.from_numpy(rows).to(self.device),
                 torch.from_numpy(columns).to(self.device),
             )
-        masked = candidate_mask(known, seen, len(context), len(self.items))
+        candidates = candidates_of(known, seen, len(context), len(self.items))
 
         reasons = np.zeros(len(context), dtype=np.int8)
         if not self.config.repeats:
@@ -248,11 +249,12 @@ class Recommender:
         ranked = reasons == Reason.RANKED
         items = np.where(ranked, context.items, -1)
         answers = self.mixture.mix_and_learn(
-            logs, masked, contexts_of(context.length, context.gap), items
+            opinions, candidates, contexts_of(context.length, context.gap), items
         )
         named = {"engine": answers}
         if self.uses_model:
-            named["lrurec"] = torch.softmax(logs[:, -1] + masked, dim=1)
+            of_lrurec = self.experts.names.index("lrurec")
+            named["lrurec"] = torch.softmax(opinions.logs[:, of_lrurec] + candidates.log(), dim=1)
 
         true = torch.from_numpy(context.items).to(self.device)
         draws = uniform_draws(self.config.seed, number, len(context))

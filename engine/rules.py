@@ -81,9 +81,9 @@ class SequentialRules:
         if [rows.layout for rows in self.rows] != layout:
             self.changed[:] = True
 
-    def scores(self, recent: Tensor, popularity: Tensor) -> Tensor:
-        """(settings, B, I) positive scores; recent (B, W) newest first, popularity (B, I)."""
-        result = torch.empty(len(SETTINGS), *popularity.shape, device=self.device)
+    def scores(self, recent: Tensor, popularity: Tensor, out: Tensor) -> None:
+        """Positive scores into out (B, settings, I); recent (B, W) newest first, popularity
+        (B, I)."""
         antecedents = recent.clamp(min=0)
         totals = self.totals[:, antecedents] + PRIOR
         for k, setting in enumerate(SETTINGS):
@@ -91,9 +91,8 @@ class SequentialRules:
             weights = (
                 (recent[:, window] >= 0) * self._decays[k] / totals[k, :, window].pow(setting.power)
             )
-            torch.mul(popularity, setting.share, out=result[k])
-            self.rows[k].add_scores(antecedents[:, window], weights, result[k])
-        return result
+            torch.mul(popularity, setting.share, out=out[:, k])
+            self.rows[k].add_scores(antecedents[:, window], weights, out[:, k])
 
     def learn(self, context: Context) -> None:
         recent = torch.from_numpy(context.recent).to(self.device)
