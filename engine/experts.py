@@ -24,7 +24,10 @@ RULES_POPULARITY = HALF_LIVES.index(5000.0)
 
 
 class Experts:
-    """The chosen experts, in the order of `names`. LRURec's weights and states live elsewhere."""
+    """The chosen experts, in the order of `names`. LRURec's weights and states live elsewhere.
+
+    groups: the names by what `EngineConfig.experts` calls them, in the same order.
+    """
 
     def __init__(self, config: EngineConfig, device: torch.device) -> None:
         chosen = set(config.experts)
@@ -37,19 +40,16 @@ class Experts:
         self.rules = SequentialRules(device, config.rules_bytes) if "rules" in chosen else None
         self.linear = LinearTransition(device) if "linear" in chosen else None
         self.own_history = OwnHistory(device) if "repeat" in chosen else None
-        names: list[str] = []
-        if "popularity" in chosen:
-            names += [f"popularity_{h:g}".replace("inf", "all") for h in HALF_LIVES]
-            names.append("first_items")
-        if "rules" in chosen:
-            names += [setting.name for setting in SETTINGS]
-        if "linear" in chosen:
-            names.append("linear")
-        if "repeat" in chosen:
-            names.append("repeat")
-        if "lrurec" in chosen:
-            names.append("lrurec")
-        self.names = tuple(names)
+        names = {
+            "popularity": [f"popularity_{h:g}".replace("inf", "all") for h in HALF_LIVES]
+            + ["first_items"],
+            "rules": [setting.name for setting in SETTINGS],
+            "linear": ["linear"],
+            "repeat": ["repeat"],
+            "lrurec": ["lrurec"],
+        }
+        self.groups = {group: tuple(names[group]) for group in names if group in chosen}
+        self.names = tuple(name for group in self.groups.values() for name in group)
 
     @property
     def nbytes(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import torch
@@ -26,3 +27,9 @@ class Opinions:
             torch.empty(events, experts, items, device=device),
             torch.empty(events, experts + 1, items, device=device),
         )
+
+    def without(self, experts: Collection[int]) -> Opinions:
+        """A copy that lacks some experts, named by their places."""
+        places = range(self.logs.shape[1])
+        kept = [place for place in places if place not in experts]
+        return Opinions(self.weights[:, kept[:-1]], self.logs[:, kept])

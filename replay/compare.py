@@ -12,6 +12,7 @@ from engine.recommender import Scored
 from replay import prequential
 from replay.baselines import BASELINES
 from replay.prequential import Progress, Results, ScoreAndLearn
+from replay.record import Recorder
 
 ENGINES = ("engine", "lrurec")
 
@@ -50,15 +51,18 @@ class Comparison:
         events: EventBatch,
         progress: Progress | None = None,
         feed: Iterable[EventBatch] | None = None,
+        recorder: Recorder | None = None,
     ) -> Results:
         """Replay ordered events; tracks in the order engine, lrurec, baselines.
 
-        `engine` is what `new_engine` gave. Raises ValueError where there is no event.
+        `engine` is what `new_engine` gave, and what the recorder watches. Raises ValueError where
+        there is no event.
         """
         if not len(events):
             raise ValueError("no event is left to replay: give a larger file, or leave less out")
+        step = in_process(engine) if engine else None
         results = prequential.run(
-            in_process(engine) if engine else None,
+            recorder.step if recorder and engine else step,
             self.baselines,
             events,
             micro_batch=self.config.micro_batch,
@@ -66,6 +70,7 @@ class Comparison:
             seed=self.config.seed,
             progress=progress,
             feed=feed,
+            watch=recorder.watch if recorder else None,
         )
         tracks = {name: results.tracks[name] for name in (*self.engines, *self.baselines)}
         return replace(results, tracks=tracks)

@@ -126,6 +126,21 @@ class Counting:
                 self._double_pool()
         return ranks
 
+    def recommend(self, user: int, k: int) -> NDArray[np.int32]:
+        """At most k item rows, best first; equal ones in the order in which they came first."""
+        state = self._state
+        known = int(state.counters[_KNOWN])
+        if not known:
+            return np.empty(0, dtype=np.int32)
+        scores = _scores(state, user, self._settings) if self._settings.window else state.mass
+        scores = scores[:known].copy()
+        node = -1 if self._settings.repeats else int(state.newest_seen[user])
+        while node >= 0:
+            scores[state.seen_item[node]] = -np.inf
+            node = int(state.older_seen[node])
+        best = np.argsort(-scores, kind="stable")[:k]
+        return best[np.isfinite(scores[best])].astype(np.int32)
+
     def _check(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> None:
         state = self._state
         if len(users) != len(items):

@@ -1,0 +1,207 @@
+"""What goes on inside the engine while it is replayed: recorded beside it, for the report."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import psutil
+import torch
+from numpy.typing import NDArray
+
+from connectors.event import EventBatch
+from engine.engine import Engine
+from engine.finetune import Candidate
+from engine.mixture import Mixture
+from engine.recommender import Recommender, Scored
+from engine.scoring import Scoring
+from engine.topk import ranks_of
+from replay.baselines import Baseline
+from replay.lists import LENGTH, Lists, Watched, padded, sampled
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One micro-batch of the engine.
+
+    end: events of the stream up to its last; seconds: to rank and learn it, recording left out;
+    finetune_seconds: what followed, 0 where nothing was due; rss_bytes: memory of the process
+    afterwards; version: of the model that ranked it; shares: of the answer, by group of experts.
+    """
+
+    end: int
+    seconds: float
+    finetune_seconds: float
+    rss_bytes: int
+    version: int
+    shares: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Finetune:
+    """A fine-tune after `event` events, why, and how it passed the gate (losses in nats)."""
+
+    event: int
+    version: int
+    reason: str
+    accepted: bool
+    live_loss: float
+    candidate_loss: float
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """Of one replay of n events; without an engine, the lists of the baselines alone.
+
+    groups: of experts, in the order of `Step.shares`; alarms: events after which the drift detector
+    spoke; without: by group, the ranks int64 (n,) of a mixture that never had its experts; lists:
+    by model.
+    """
+
+    groups: tuple[str, ...]
+    steps: list[Step]
+    finetunes: list[Finetune]
+    alarms: list[int]
+    without: dict[str, NDArray[np.int64]]
+    lists: dict[str, Lists]
+
+
+class Recorder:
+    """Drives an engine as `compare.in_process` does, watches the baselines, and takes notes.
+
+    All ranks stay as they are. For each group of experts a second mixture is scored and learned
+    on what all others say, on the same events: what the engine would be without it.
+    """
+
+    def __init__(
+        self, engine: Engine | None, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
+        self._engine = engine
+        self._clock = clock
+        self._process = psutil.Process()
+        self._places: dict[str, list[int]] = {}
+        self._mixtures: dict[str, Mixture] = {}
+        self._seconds_observing = 0.0
+        self._steps: list[Step] = []
+        self._finetunes: list[Finetune] = []
+        self._alarms: list[int] = []
+        self._without: dict[str, list[NDArray[np.int64]]] = defaultdict(list)
+        self._lists: dict[str, list[Lists]] = defaultdict(list)
+        self._watched: list[Watched] = []
+        if engine:
+            self._attach(engine.recommender)
+
+    def _attach(self, recommender: Recommender) -> None:
+        experts = recommender.experts
+        for group, names in experts.groups.items():
+            self._places[group] = [experts.names.index(name) for name in names]
+        if len(self._places) > 1:
+            for group, places in self._places.items():
+                others = len(experts.names) - len(places)
+                self._mixtures[group] = Mixture(others, recommender.device)
+        recommender.observer = self._observe
+
+    def watch(self, baseline: Baseline) -> Baseline:
+        """The baseline, with what it would show noted."""
+        self._watched.append(Watched(baseline))
+        return self._watched[-1]
+
+    def step(self, batch: EventBatch) -> Scored:
+        """One micro-batch through the engine (a `ScoreAndLearn`)."""
+        engine, clock = self._engine, self._clock
+        assert engine is not None
+        version, alarms = engine.recommender.version, engine.window.drift_alarms
+        observing = self._seconds_observing
+        started = clock()
+        scored = engine.process(batch)
+        learned = clock()
+        candidate = engine.finetune_if_due()
+        tuned = clock()
+        assert scored is not None
+        end = engine.recommender.events
+        self._steps.append(
+            Step(
+                end=end,
+                seconds=learned - started - (self._seconds_observing - observing),
+                finetune_seconds=tuned - learned if candidate else 0.0,
+                rss_bytes=self._process.memory_info().rss,
+                version=version,
+                shares=self._shares(engine.recommender.mixture),
+            )
+        )
+        if candidate:
+            self._finetunes.append(_finetune(end, candidate))
+        if engine.window.drift_alarms > alarms:
+            self._alarms.append(end)
+        return scored
+
+    def recording(self) -> Recording:
+        """Everything noted so far."""
+        return Recording(
+            groups=tuple(self._places),
+            steps=list(self._steps),
+            finetunes=list(self._finetunes),
+            alarms=list(self._alarms),
+            without={group: np.concatenate(parts) for group, parts in self._without.items()},
+            lists={name: np.concatenate(parts) for name, parts in self._lists.items()}
+            | {watched.name: watched.lists() for watched in self._watched},
+        )
+
+    def _observe(self, scoring: Scoring) -> None:
+        started = self._clock()
+        ranked = scoring.items >= 0
+        true = torch.from_numpy(np.maximum(scoring.items, 0)).to(scoring.candidates.device)
+        for group, mixture in self._mixtures.items():
+            others = scoring.opinions.without(self._places[group])
+            answer = mixture.mix_and_learn(
+                others, scoring.candidates, scoring.contexts, scoring.items
+            )
+            ranks = ranks_of(answer, true, scoring.draws)
+            self._without[group].append(np.where(ranked, ranks, 0))
+        events = torch.from_numpy(sampled(scoring.first, len(ranked))).to(true.device)
+        for name, answer in scoring.answers.items():
+            self._lists[name].append(_best(answer[events]))
+        self._seconds_observing += self._clock() - started
+
+    def _shares(self, mixture: Mixture) -> tuple[float, ...]:
+        shares = shares_of(mixture)
+        return tuple(float(shares[places].sum()) for places in self._places.values())
+
+
+def shares_of(mixture: Mixture) -> NDArray[np.float64]:
+    """(M,) how much of the answer each expert makes up, all layers taken together; they sum to 1.
+
+    The linear layer's weights, where the weight of the blend is handed on by the blend's own
+    weights (the mean over its contexts, by their events), and that of the log-linear answer by
+    the sizes of its shared coefficients, the blend's among them handed on likewise.
+    """
+    m = mixture.experts
+    linear = mixture.linear.double().cpu().numpy()
+    events = mixture.blend_events.double().cpu().numpy() + 1e-9
+    blend = np.average(mixture.blend.double().cpu().numpy(), axis=0, weights=events)
+    coefficients = mixture.shared.double().cpu().numpy()
+    joint = np.abs(coefficients[:m] + coefficients[m] * blend)
+    blend, joint = blend / blend.sum(), joint / joint.sum()
+    shares: NDArray[np.float64] = linear[:m] + linear[m] * blend + linear[m + 1] * joint
+    return shares / shares.sum()
+
+
+def _best(answers: torch.Tensor) -> Lists:
+    """The best items of each row (S, I) of probabilities; 0 marks what is no candidate."""
+    values, items = torch.topk(answers, min(LENGTH, answers.shape[1]))
+    shown = items.masked_fill(values <= 0, -1).cpu().numpy()
+    return np.array([padded(row) for row in shown], dtype=np.int32).reshape(-1, LENGTH)
+
+
+def _finetune(event: int, candidate: Candidate) -> Finetune:
+    return Finetune(
+        event=event,
+        version=candidate.version,
+        reason=candidate.reason,
+        accepted=candidate.accepted,
+        live_loss=candidate.live_loss,
+        candidate_loss=candidate.candidate_loss,
+    )
