@@ -10,6 +10,7 @@ import inspect
 import json
 import logging
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -201,6 +202,7 @@ def publish(
 )
 @option("--models NAMES", "Which to compare, with commas [all].", default="")
 @option("--json FILE", "Save the result as JSON.", "json_file", type=PATH)
+@option("--report DIR", "Write a page, and all it says as data.", "report_dir", type=PATH)
 @option("--show-users N", "Then recommend to N users.", type=click.IntRange(0), default=0)
 @option("--via", "Send it through a broker.", type=click.Choice(["embedded", "kafka"]))
 @option("--partitions N", "Of the topic made for that [1].", type=int, default=1)
@@ -210,7 +212,7 @@ def publish(
 @config_file
 @example(
     "lrustream replay movietweetings --data data/movietweetings --limit 20000",
-    "lrustream replay --file clicks.csv --repeats --json result.json",
+    "lrustream replay --file clicks.csv --repeats --json result.json --report report",
 )
 def replay(
     stream: str | None,
@@ -221,6 +223,7 @@ def replay(
     ties: Any,
     models: str,
     json_file: Path | None,
+    report_dir: Path | None,
     show_users: int,
     via: Any,
     partitions: int,
@@ -244,8 +247,10 @@ def replay(
     ordered = in_time_order(batch, ties, config.seed, min_rating, limit)
     if json_file:
         json_file.open("a").close()  # what cannot be written is better said before the replay
+    folder = claimed(report_dir) if report_dir else None
 
     engine = comparison.new_engine()
+    recorder = folder.Recorder(engine) if folder else None
     with ExitStack() as stack:
         feed = None
         if via:
@@ -254,17 +259,30 @@ def replay(
             feed = micro_batches(topic, config.micro_batch, len(ordered.events))
             ordered = ordered.through(via, partitions)
         progress = stack.enter_context(progress_bar(source.name))
-        results = comparison.run(engine, ordered.events, progress, feed)
+        results = comparison.run(engine, ordered.events, progress, feed, recorder)
     device = str(engine.recommender.device) if engine else "cpu"
     config = comparison.config
-    manifest = report.Manifest.of(source.name, source.events, ordered, config, device)
+    command = shlex.join(["lrustream", *sys.argv[1:]])
+    manifest = report.Manifest.of(source.name, source.events, ordered, config, device, command)
     console = Console()
     console.print(report.to_table(results, manifest))
     if json_file:
         report.save_json(results, manifest, json_file)
+    if folder and recorder:
+        folder.write(report_dir, results, manifest, ordered.events, recorder.recording())
     if engine and show_users:
         recommend = engine.recommender.recommend
         console.print(examples.show_users(show_users, ordered.events, recommend, titles))
+
+
+def claimed(report_dir: Path) -> Any:
+    """The module that writes reports, which found the folder free. It needs an extra."""
+    try:
+        from replay import folder
+    except ModuleNotFoundError as error:
+        raise ValueError(f"--report needs {error.name}: pip install 'lrustream[report]'") from None
+    folder.claim(report_dir)
+    return folder
 
 
 @cli.command("import")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from connectors.event import EventBatch
 from engine.config import EngineConfig
@@ -12,7 +13,9 @@ from engine.recommender import Scored
 from replay import prequential
 from replay.baselines import BASELINES
 from replay.prequential import Progress, Results, ScoreAndLearn
-from replay.record import Recorder
+
+if TYPE_CHECKING:
+    from replay.record import Recorder
 
 ENGINES = ("engine", "lrurec")
 

@@ -21,7 +21,7 @@ from engine.metrics import RANK_METRICS
 from replay.prequential import Results
 from replay.stream import Stream
 
-_SHOWN = tuple(metric for metric in RANK_METRICS if metric != "ndcg@1")  # it is recall@1
+SHOWN = tuple(metric for metric in RANK_METRICS if metric != "ndcg@1")  # it is recall@1
 _PACKAGES = ("lrustream", "torch", "numpy", "numba", "river")
 
 
@@ -30,7 +30,7 @@ class Manifest:
     """How a run can be repeated.
 
     skipped: events left out before the replay, by reason. order: how the stream was sorted.
-    configuration: the engine's.
+    configuration: the engine's. command: what was typed.
     """
 
     stream: str
@@ -44,10 +44,17 @@ class Manifest:
     order: str = "timestamp, ties in file order"
     protocol: str = "deployable"
     configuration: Mapping[str, Any] = field(default_factory=dict)
+    command: str = ""
 
     @classmethod
     def of(
-        cls, name: str, file: Path, stream: Stream, config: EngineConfig, device: str
+        cls,
+        name: str,
+        file: Path,
+        stream: Stream,
+        config: EngineConfig,
+        device: str,
+        command: str = "",
     ) -> Manifest:
         """Of `stream`, called `name` and read from `file`."""
         return cls(
@@ -61,6 +68,7 @@ class Manifest:
             repeats=config.repeats,
             order=stream.order,
             configuration=asdict(config),
+            command=command,
         )
 
 
@@ -114,9 +122,9 @@ def to_table(results: Results, manifest: Manifest) -> Group:
     title = f"{manifest.stream}: ranked before learned, event by event"
     table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("model", no_wrap=True)
-    for metric in _SHOWN:
-        table.add_column(_heading(metric), justify="right", no_wrap=True)
-    cells = {name: [_cell(s[metric]) for metric in _SHOWN] for name, s in summaries.items()}
+    for metric in SHOWN:
+        table.add_column(heading(metric), justify="right", no_wrap=True)
+    cells = {name: [cell(s[metric]) for metric in SHOWN] for name, s in summaries.items()}
     best = [max(column) for column in zip(*cells.values(), strict=True)]
     for name, row in cells.items():
         shown = (
@@ -162,9 +170,11 @@ def _counts(summary: Mapping[str, Any]) -> dict[str, int]:
     }
 
 
-def _heading(metric: str) -> str:
+def heading(metric: str) -> str:
+    """A metric above a column: R@10, N@10, MRR."""
     return metric.upper() if metric == "mrr" else metric.replace("recall", "R").replace("ndcg", "N")
 
 
-def _cell(value: float) -> str:
+def cell(value: float) -> str:
+    """A metric in a table: four digits, no zero before the point."""
     return f"{value:.4f}".removeprefix("0")

@@ -56,6 +56,13 @@ RULES = {
         ("replay", "engine", "lrurec", "connectors.event"),
         frozenset({"torch", "numpy", "numba", "rich", "scipy"}),
     ),
+    "replay.record": Rule(
+        ("replay", "engine", "connectors.event"), frozenset({"torch", "numpy", "psutil"})
+    ),
+    "replay.drawing": Rule((), frozenset({"matplotlib"})),
+    "replay.plots": Rule(("replay",), frozenset({"numpy", "matplotlib"})),
+    "replay.page": Rule(("replay", "engine"), frozenset({"jinja2", "markupsafe"})),
+    "replay.folder": Rule(("replay", "connectors.event"), frozenset({"numpy", "pyarrow"})),
     "cli": Rule(PACKAGES, frozenset({"torch", "numpy", "click", "rich"})),
 }
 # Migrations are part of the database's library, and an application of the server it runs in.
