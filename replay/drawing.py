@@ -43,7 +43,7 @@ STYLE: Any = {
     "grid.alpha": 0.15,
     "grid.linewidth": 0.5,
 }
-SIZE = (4.8, 3.1)
+SIZE = (4.3, 2.9)
 """Inches: about the width of a phone, so that the text stays readable there."""
 
 
@@ -67,11 +67,11 @@ def label_ends(axes: Axes, last: Mapping[str, float], styles: Mapping[str, Style
     heights = {name: (value - low) / (high - low) for name, value in last.items()}
     for name, height in spread(heights, gap=0.06).items():
         axes.plot(
-            [1.015, 1.075], [height] * 2, transform=axes.transAxes, clip_on=False, **styles[name]
+            [1.025, 1.085], [height] * 2, transform=axes.transAxes, clip_on=False, **styles[name]
         )
         axes.annotate(
             name,
-            (1.09, height),
+            (1.1, height),
             xycoords="axes fraction",
             va="center",
             fontsize=8,

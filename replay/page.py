@@ -10,7 +10,6 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from engine.config import EXPERTS
 from engine.metrics import RANK_METRICS
 from replay.analysis import HEADLINE, METRICS
 from replay.baselines import BASELINES
@@ -22,19 +21,16 @@ ABOUT = {
     "engine": "What is served: all experts, mixed by what has proved itself so far.",
     "lrurec": "The network alone; decayed popularity for users without history.",
 }
-ABOUT_GROUPS = dict(
-    zip(
-        EXPERTS,
-        (
-            "what is popular, over short and long spans of time, and what users begin with",
-            "what tends to follow the user's newest items",
-            "a linear model of the user's newest items",
-            "the user's own earlier items",
-            "LRURec, the network",
-        ),
-        strict=True,
-    )
-)
+ABOUT_GROUPS = {
+    "popularity": "What is popular, over short and long spans of time; what users begin with.",
+    "rules": "What tends to follow the user's newest items.",
+    "linear": "A linear model of the user's newest items.",
+    "repeat": "The user's own earlier items.",
+    "lrurec": "LRURec, the network.",
+}
+
+Figures = Mapping[str, str]
+"""SVG by the name that the template gives its place."""
 
 
 def render(metrics: Mapping[str, Any], manifest: Mapping[str, Any], figures: Figures) -> str:
@@ -63,10 +59,6 @@ def render(metrics: Mapping[str, Any], manifest: Mapping[str, Any], figures: Fig
         compared=METRICS,
         lists={"every": EVERY, "length": LENGTH, "head": HEAD},
     )
-
-
-Figures = Mapping[str, str]
-"""SVG by the name that the template gives its place."""
 
 
 def leader(metrics: Mapping[str, Any]) -> str | None:

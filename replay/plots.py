@@ -133,7 +133,7 @@ def shares(recording: Recording, label: str) -> str:
     middles = np.cumsum(parts[:, -1]) - parts[:, -1] / 2
     in_percent(axes)
     axes.set_ylim(0, 1)
-    axes.set_xlim(ends[0], ends[-1])
+    axes.set_xlim(0, ends[-1])
     styles = {group: {"color": GROUPS[group], "linewidth": 6} for group in recording.groups}
     label_ends(axes, dict(zip(recording.groups, middles.tolist(), strict=True)), styles)
     return to_svg(figure, label)
@@ -222,9 +222,9 @@ def _ends(n: int) -> NDArray[np.int64]:
 
 
 def _binned(recording: Recording) -> tuple[NDArray[Any], ...]:
-    """Ends of some sixty stretches, and the seconds of learning and of fine-tuning in each."""
+    """Ends of some twenty stretches, and the seconds of learning and of fine-tuning in each."""
     steps = recording.steps
-    last = np.unique(np.linspace(0, len(steps), 61).astype(int))[1:] - 1
+    last = np.unique(np.linspace(0, len(steps), 21).astype(int))[1:] - 1
     learning = np.cumsum([step.seconds for step in steps])[last]
     tuning = np.cumsum([step.finetune_seconds for step in steps])[last]
     ends = np.array([steps[i].end for i in last])

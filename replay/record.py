@@ -190,9 +190,9 @@ def shares_of(mixture: Mixture) -> NDArray[np.float64]:
 
 
 def _best(answers: torch.Tensor) -> Lists:
-    """The best items of each row (S, I) of probabilities; 0 marks what is no candidate."""
+    """The best items of each row (S, I) of probabilities, without those of 0: no candidates."""
     values, items = torch.topk(answers, min(LENGTH, answers.shape[1]))
-    shown = items.masked_fill(values <= 0, -1).cpu().numpy()
+    shown = items.masked_fill(~(values > 0), -1).cpu().numpy()
     return np.array([padded(row) for row in shown], dtype=np.int32).reshape(-1, LENGTH)
 
 

@@ -1,0 +1,60 @@
+"""A small replay with everything in it, written as a report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from connectors.event import EventBatch
+from engine.config import EngineConfig
+from replay import folder
+from replay.compare import Comparison
+from replay.prequential import Results
+from replay.record import Recorder, Recording
+from replay.report import Manifest
+from replay.synthetic import markov_stream
+
+HOSTILE = "<script>alert(1)</script> & 'clicks'"
+CONFIG = EngineConfig(
+    width=16, blocks=1, micro_batch=64, finetune_first=300, train_tokens_cap=3.0, gate_tolerance=9.0
+)
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """A replay, and what was noted of it."""
+
+    events: EventBatch
+    results: Results
+    recording: Recording
+
+
+def replayed(
+    models: tuple[str, ...] = (), config: EngineConfig = CONFIG, events: int = 1_200
+) -> Replayed:
+    """A stream in which the next item can mostly be told, recorded."""
+    stream = markov_stream(n_users=40, n_items=60, n_events=events, predictability=0.8, seed=1)
+    comparison = Comparison.of(models, config)
+    engine = comparison.new_engine()
+    recorder = Recorder(engine)
+    results = comparison.run(engine, stream, recorder=recorder)
+    return Replayed(stream, results, recorder.recording())
+
+
+def written(into: Path, models: tuple[str, ...] = ()) -> Path:
+    """The folder of a report on such a replay."""
+    replay = replayed(models)
+    manifest = Manifest(
+        stream=HOSTILE,
+        data_file="clicks.csv",
+        sha256="ab" * 32,
+        skipped={"rating below 4": 1_234},
+        micro_batch=CONFIG.micro_batch,
+        seed=0,
+        device="cpu",
+        configuration={"history": 200},
+        command="lrustream replay --file clicks.csv",
+    )
+    folder.claim(into)
+    folder.write(into, replay.results, manifest, replay.events, replay.recording)
+    return into

@@ -1,0 +1,107 @@
+"""What a recorder notes, and that it changes nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from engine.config import EngineConfig
+from engine.mixture import Mixture
+from replay.compare import Comparison
+from replay.record import Recorder, shares_of
+from tests.replay.reports import CONFIG, Replayed, replayed
+
+
+@pytest.fixture(scope="module")
+def recorded() -> Replayed:
+    return replayed()
+
+
+def test_recording_changes_no_rank(recorded: Replayed) -> None:
+    comparison = Comparison.of((), CONFIG)
+    unwatched = comparison.run(comparison.new_engine(), recorded.events)
+    assert list(unwatched.tracks) == list(recorded.results.tracks)
+    for name, track in unwatched.tracks.items():
+        np.testing.assert_array_equal(recorded.results.tracks[name].ranks, track.ranks)
+
+
+@pytest.mark.parametrize("group", ["popularity", "rules", "linear", "lrurec"])
+def test_the_engine_without_an_expert_is_one_that_never_had_it(
+    recorded: Replayed, group: str
+) -> None:
+    others = tuple(name for name in CONFIG.experts if name != group)
+    comparison = Comparison.of(("engine",), replace(CONFIG, experts=others))
+    configured = comparison.run(comparison.new_engine(), recorded.events)
+    np.testing.assert_array_equal(
+        recorded.recording.without[group], configured.tracks["engine"].ranks
+    )
+
+
+def test_a_single_expert_leaves_nothing_to_take_away() -> None:
+    recording = replayed(("lrurec",), events=200).recording
+    assert recording.groups == ("lrurec",)
+    assert recording.without == {}
+
+
+def test_steps_cover_the_stream_and_tell_the_version_that_ranked(recorded: Replayed) -> None:
+    steps = recorded.recording.steps
+    assert [step.end for step in steps] == [*range(64, 1_200, 64), 1_200]
+    first = recorded.recording.finetunes[0]
+    assert (first.event, first.version, first.reason, first.accepted) == (320, 1, "count", True)
+    assert {step.version for step in steps if step.end <= first.event} == {0}
+    after = next(step for step in steps if step.end > first.event)
+    assert after.version == 1
+    assert [step.end for step in steps if step.finetune_seconds] == [
+        finetune.event for finetune in recorded.recording.finetunes
+    ]
+    assert all(step.seconds > 0 and step.rss_bytes > 1e6 for step in steps)
+
+
+def test_a_drift_alarm_is_noted_where_it_was_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    comparison = Comparison.of(("engine",), EngineConfig(experts=("popularity",)))
+    engine = comparison.new_engine()
+    assert engine is not None
+    recorder = Recorder(engine)
+    events = replayed(("popularity",), events=96).events
+    process = engine.process
+
+    def alarmed(batch):  # type: ignore[no-untyped-def]
+        engine.window.drift_alarms += len(batch) == 32
+        return process(batch)
+
+    monkeypatch.setattr(engine, "process", alarmed)
+    for batch in events.micro_batches(64):
+        recorder.step(batch)
+    assert recorder.recording().alarms == [96]
+
+
+def test_the_time_of_recording_is_not_the_engines() -> None:
+    comparison = Comparison.of(("engine",), EngineConfig(experts=("popularity", "rules")))
+    engine = comparison.new_engine()
+    ticks = iter(range(1_000))
+    recorder = Recorder(engine, clock=lambda: float(next(ticks)))
+    recorder.step(replayed(("popularity",), events=32).events)
+    # started, observing from, observing to, learned, tuned: 3 ticks to learn, 1 to observe.
+    assert [step.seconds for step in recorder.recording().steps] == [2.0]
+
+
+def test_the_shares_take_all_layers_together() -> None:
+    mixture = Mixture(2, torch.device("cpu"))
+    mixture.linear = torch.tensor([0.1, 0.2, 0.3, 0.4])
+    mixture.blend[:] = torch.tensor([0.5, 0.5])
+    mixture.blend[1] = torch.tensor([0.25, 0.75])
+    mixture.blend_events[1] = 100.0
+    mixture.shared = torch.tensor([0.25, -1.5, 1.0])
+    # The blend hands on .25 and .75; the log-linear answer |.25 + .25| and |-1.5 + .75|.
+    expected = [0.1 + 0.3 * 0.25 + 0.4 * 0.4, 0.2 + 0.3 * 0.75 + 0.4 * 0.6]
+    np.testing.assert_allclose(shares_of(mixture), expected, rtol=1e-6)
+
+
+def test_the_shares_of_every_step_sum_to_one(recorded: Replayed) -> None:
+    assert recorded.recording.groups == ("popularity", "rules", "linear", "lrurec")
+    for step in recorded.recording.steps:
+        assert sum(step.shares) == pytest.approx(1.0)
+        assert min(step.shares) >= 0
