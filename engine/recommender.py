@@ -6,7 +6,7 @@ Letters: B events of a micro-batch, I items known, M experts, H the model's widt
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +22,7 @@ from engine.history import Histories
 from engine.ids import Vocabulary
 from engine.metrics import Reason
 from engine.mixture import Mixture, contexts_of
+from engine.scoring import Scoring
 from engine.states import States
 from engine.topk import best, candidates_of, ranks_of, uniform_draws
 from lrurec.config import ModelConfig
@@ -66,6 +67,8 @@ class Recommender:
         self.events = 0
         self.event_time = 0.0
         self.version = 0
+        self.observers: list[Callable[[Scoring], None]] = []
+        """Called after each scoring, where a replay looks at what goes on inside."""
         model = LRURec(
             ModelConfig(items=0, width=config.width, blocks=config.blocks, dropout=config.dropout),
             seed=config.seed,
@@ -230,9 +233,7 @@ class Recommender:
         known = torch.from_numpy(context.known).to(self.device)
         recent = torch.from_numpy(context.recent).to(self.device)
         gap = torch.from_numpy(context.gap).to(self.device)
-        opinions = self.experts.opinions(
-            context, len(self.items), recent, gap, hidden, self.model
-        )
+        opinions = self.experts.opinions(context, len(self.items), recent, gap, hidden, self.model)
         seen = None
         if not self.config.repeats:
             rows, columns = context.seen
@@ -248,10 +249,8 @@ class Recommender:
         reasons[context.items >= context.known] = Reason.NEW_ITEM
         ranked = reasons == Reason.RANKED
         items = np.where(ranked, context.items, -1)
-        answers = self.mixture.mix_and_learn(
-            opinions, candidates, contexts_of(context.length, context.gap), items
-        )
-        named = {"engine": answers}
+        contexts = contexts_of(context.length, context.gap)
+        named = {"engine": self.mixture.mix_and_learn(opinions, candidates, contexts, items)}
         if self.uses_model:
             of_lrurec = self.experts.names.index("lrurec")
             named["lrurec"] = torch.softmax(opinions.logs[:, of_lrurec] + candidates.log(), dim=1)
@@ -263,6 +262,8 @@ class Recommender:
             ranks[name] = np.where(ranked, ranks_of(probabilities, true, draws), 0)
             likelihood = probabilities.gather(1, true[:, None]).squeeze(1).log()
             losses[name] = np.where(ranked, -likelihood.cpu().numpy().astype(np.float64), np.nan)
+        for observe in self.observers:
+            observe(Scoring(number, opinions, candidates, contexts, items, draws, named))
         return Scored(ranks, reasons, losses, new_user=context.length == 0)
 
 
