@@ -71,3 +71,10 @@ PROTOCOLS = {
         Protocol("alpenglow", repeats=True, dcg=100),
     )
 }
+
+
+def find(name: str) -> Protocol:
+    """The protocol of this name. Raises ValueError where there is none."""
+    if name not in PROTOCOLS:
+        raise ValueError(f"protocol is {name!r}: give {', '.join(PROTOCOLS)}")
+    return PROTOCOLS[name]
