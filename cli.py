@@ -283,6 +283,38 @@ def replay(
         console.print(examples.show_users(show_users, ordered.events, recommend, titles))
 
 
+@cli.command()
+@click.argument("report_a", type=PATH)
+@click.argument("report_b", type=PATH, required=False)
+@option("--model NAME", "Which model [engine].", default="engine")
+@option("--baseline NAME", "Against this model of REPORT_A, instead of REPORT_B.")
+@as_json
+@example(
+    "lrustream compare before after",
+    "lrustream compare after --baseline rules_short",
+)
+def compare(
+    report_a: Path, report_b: Path | None, model: str, baseline: str | None, as_json: bool
+) -> None:
+    """Say which of two saved replays is better, event by event.
+
+    REPORT_A and REPORT_B are folders of `replay --report` over the same events.
+    """
+    from replay import saved, versus
+
+    if (report_b is None) == (baseline is None):
+        raise ValueError("compare with what? give either REPORT_B or --baseline NAME")
+    one = saved.read(report_a)
+    if report_b:
+        found = versus.of_runs(one, saved.read(report_b), model)
+    else:
+        found = versus.in_run(one, model, str(baseline))
+    if as_json:
+        print_json(found.as_json())
+    else:
+        Console().print(versus.to_table(found))
+
+
 @cli.command("import")
 @click.argument("file")
 @option("--output FILE", "By default FILE with .safetensors.")

@@ -54,7 +54,7 @@ RULES = {
     ),
     "replay": Rule(
         ("replay", "engine", "lrurec", "connectors.event"),
-        frozenset({"torch", "numpy", "numba", "rich", "scipy"}),
+        frozenset({"torch", "numpy", "numba", "rich", "scipy", "pyarrow"}),
     ),
     "cli": Rule(PACKAGES, frozenset({"torch", "numpy", "click", "rich"})),
 }
