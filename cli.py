@@ -15,7 +15,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -197,9 +197,12 @@ def publish(
 @option(
     "--ties",
     "Order of equal timestamps [file].",
-    type=click.Choice(["file", "shuffle"]),
+    type=click.Choice(["file", "shuffle", "both"]),
     default="file",
 )
+@option("--protocol NAME", "How it is scored [deployable].", default="deployable")
+@option("--seeds N", "So many runs, from --seed on.", type=click.IntRange(1), default=1)
+@setting("--train-lag N", "engine.train_lag", "Events that pass before a swap [0].")
 @option("--models NAMES", "Which to compare, with commas [all].", default="")
 @option("--json FILE", "Save the result as JSON.", "json_file", type=PATH)
 @option("--report DIR", "Write a page, and all it says as data.", "report_dir", type=PATH)
@@ -213,6 +216,7 @@ def publish(
 @example(
     "lrustream replay movietweetings --data data/movietweetings --limit 20000",
     "lrustream replay --file clicks.csv --repeats --json result.json --report report",
+    "lrustream replay ml-100k --data ml-100k --protocol vinagre --ties both --seeds 3",
 )
 def replay(
     stream: str | None,
@@ -220,7 +224,9 @@ def replay(
     path: Path | None,
     limit: int | None,
     min_rating: float | None,
-    ties: Any,
+    ties: str,
+    protocol: str,
+    seeds: int,
     models: str,
     json_file: Path | None,
     report_dir: Path | None,
@@ -232,42 +238,55 @@ def replay(
     """Run a data set through the engine, each event ranked before it is learned.
 
     STREAM is ml-1m, ml-100k, movietweetings or yoochoose. The table compares the engine, and its
-    LRURec alone, with six counting baselines.
+    LRURec alone, with six counting baselines. NAME of the protocol is deployable, vinagre, flurs
+    or alpenglow; with several seeds the table gives means and 95 % intervals.
     """
-    from replay import report
+    from replay import runs
     from replay.compare import Comparison
     from replay.progress import progress_bar
+    from replay.protocols import find
+    from replay.report import Manifest
 
     settings = read_settings()
     config = settings.section(EngineConfig)
-    comparison = Comparison.of([name for name in models.split(",") if name], config)
+    rules = find(protocol)
+    names = [name for name in models.split(",") if name]
+    Comparison.of(names, config, rules)  # what cannot be compared is better said before reading
     source = streams.find(stream, data, path)
     titles = files.read_titles(source.titles) if source.titles else {}
     batch = files.read_events(source.events, **columns)
-    ordered = in_time_order(batch, ties, config.seed, min_rating, limit)
     if json_file:
         json_file.open("a").close()  # what cannot be written is better said before the replay
+    plan = runs.plan(ties, config.seed, seeds)
+    if report_dir and (len(plan) > 1 or (via and partitions > 1)):
+        raise ValueError("--report shows one run, in order: leave out --seeds, both, --partitions")
     folder = claimed(report_dir) if report_dir else None
 
-    engine = comparison.new_engine()
-    recorder = folder.Recorder(engine) if folder else None
-    with ExitStack() as stack:
-        feed = None
-        if via:
-            places, kafka = places_and_kafka(settings)
-            topic = stack.enter_context(through(via, ordered.events, places, kafka, partitions))
-            feed = micro_batches(topic, config.micro_batch, len(ordered.events))
-            ordered = ordered.through(via, partitions)
-        progress = stack.enter_context(progress_bar(source.name))
-        results = comparison.run(engine, ordered.events, progress, feed, recorder)
-    device = str(engine.recommender.device) if engine else "cpu"
-    config = comparison.config
-    command = shlex.join(["lrustream", *sys.argv[1:]])
-    manifest = report.Manifest.of(source.name, source.events, ordered, config, device, command)
+    done = []
+    for order, seed in plan:
+        comparison = Comparison.of(names, replace(config, seed=seed), rules)
+        ordered = in_time_order(batch, order, seed, min_rating, limit)
+        engine = comparison.new_engine()
+        recorder = folder.Recorder(engine, rules) if folder else None
+        with ExitStack() as stack:
+            feed = None
+            if via:
+                places, kafka = places_and_kafka(settings)
+                topic = stack.enter_context(through(via, ordered.events, places, kafka, partitions))
+                feed = micro_batches(topic, config.micro_batch, len(ordered.events))
+                ordered = ordered.through(via, partitions)
+            progress = stack.enter_context(progress_bar(source.name))
+            results = comparison.run(engine, ordered.events, progress, feed, recorder)
+        device = str(engine.recommender.device) if engine else "cpu"
+        command = shlex.join(["lrustream", *sys.argv[1:]])
+        manifest = Manifest.of(
+            source.name, source.events, ordered, comparison.config, device, rules, command
+        )
+        done.append(runs.Run(order, results, manifest))
     console = Console()
-    console.print(report.to_table(results, manifest))
+    console.print(runs.to_table(done))
     if json_file:
-        report.save_json(results, manifest, json_file)
+        runs.save_json(done, json_file)
     if folder and recorder:
         folder.write(report_dir, results, manifest, ordered.events, recorder.recording())
     if engine and show_users:
@@ -283,6 +302,38 @@ def claimed(report_dir: Path) -> Any:
         raise ValueError(f"--report needs {error.name}: pip install 'lrustream[report]'") from None
     folder.claim(report_dir)
     return folder
+
+
+@cli.command()
+@click.argument("report_a", type=PATH)
+@click.argument("report_b", type=PATH, required=False)
+@option("--model NAME", "Which model [engine].", default="engine")
+@option("--baseline NAME", "Against this model of REPORT_A, instead of REPORT_B.")
+@as_json
+@example(
+    "lrustream compare before after",
+    "lrustream compare after --baseline rules_short",
+)
+def compare(
+    report_a: Path, report_b: Path | None, model: str, baseline: str | None, as_json: bool
+) -> None:
+    """Say which of two saved replays is better, event by event.
+
+    REPORT_A and REPORT_B are folders of `replay --report` over the same events.
+    """
+    from replay import saved, versus
+
+    if (report_b is None) == (baseline is None):
+        raise ValueError("compare with what? give either REPORT_B or --baseline NAME")
+    one = saved.read(report_a)
+    if report_b:
+        found = versus.of_runs(one, saved.read(report_b), model)
+    else:
+        found = versus.in_run(one, model, str(baseline))
+    if as_json:
+        print_json(found.as_json())
+    else:
+        Console().print(versus.to_table(found))
 
 
 @cli.command("import")

@@ -54,6 +54,9 @@ class EngineConfig:
     """... or by so much event time."""
     finetune_on_drift: bool = True
     """... or when ADWIN raises an alarm on the prequential loss."""
+    train_lag: int = 0
+    """Events of a replay that a fine-tune takes: so many are still answered, and learned, by the
+    old weights before the new ones come in, at the end of a micro-batch. One trains at a time."""
     batch_tokens: int = 4096
     train_tokens_per_event: float = 9.0
     """Tokens trained on per event of the stream, at least ..."""
@@ -88,7 +91,7 @@ class EngineConfig:
         for name in ("learning_rate", "finetune_growth", "train_tokens_per_event"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}: {getattr(self, name)} is not above 0; give a larger one")
-        for name in ("weight_decay", "train_tokens_early", "train_tokens_cap"):
+        for name in ("train_lag", "weight_decay", "train_tokens_early", "train_tokens_cap"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name}: {getattr(self, name)} is below 0; give 0 or more")
         for name in ("negatives", "finetune_seconds"):

@@ -31,6 +31,8 @@ class Engine:
         self.trained: dict[str, Tensor] | None = None
         """The trainer's state as the live version left it; None before the first."""
         self.next_version = 1
+        self._waiting: tuple[Candidate, int] | None = None
+        """A candidate, and after how many events of the stream it may come in."""
 
     def process(self, batch: EventBatch, score: bool = True) -> Scored | None:
         """Rank each event of one micro-batch with what was known before it, then learn it."""
@@ -50,10 +52,17 @@ class Engine:
         return self.window.due() if self.recommender.uses_model else None
 
     def finetune_if_due(self) -> Candidate | None:
-        """Inline: train, gate and, where accepted, swap before the next event."""
-        if (reason := self.due()) is None:
+        """Inline: train and gate; where accepted, swap when `train_lag` more events have passed.
+
+        Returns the candidate that was taken now. While one waits, no other is trained.
+        """
+        events = self.recommender.events
+        if self._waiting is None and (reason := self.due()):
+            candidate = finetune.run(self.prepare(reason))
+            self._waiting = candidate, events + self.config.train_lag
+        if self._waiting is None or events < self._waiting[1]:
             return None
-        candidate = finetune.run(self.prepare(reason))
+        (candidate, _), self._waiting = self._waiting, None
         self.take(candidate)
         return candidate
 

@@ -33,6 +33,8 @@ class Reason(IntEnum):
     """The item had never been seen: nobody could have recommended it."""
     REPEAT = 2
     """The user already has the item, and repeats are off."""
+    UNSCORED = 3
+    """A replay's protocol leaves the event out: it was learned only."""
 
 
 def rank_gains(ranks: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -182,7 +184,7 @@ class PrequentialMetrics:
     def restore(self, block: int, arrays: Arrays) -> None:
         self._ranked.restore(arrays["ranked"])
         self._losses.restore(arrays["losses"])
-        self._reasons = arrays["reasons"]
+        self._reasons[: len(arrays["reasons"])] = arrays["reasons"]
         self._unknown_users = int(arrays["unknown_users"])
         self._recent_ranks = arrays["recent_ranks"]
         self._recent_losses = arrays["recent_losses"]

@@ -67,8 +67,8 @@ class Recommender:
         self.events = 0
         self.event_time = 0.0
         self.version = 0
-        self.observer: Callable[[Scoring], None] | None = None
-        """Called after each scoring, where a replay records what goes on inside."""
+        self.observers: list[Callable[[Scoring], None]] = []
+        """Called after each scoring, where a replay looks at what goes on inside."""
         model = LRURec(
             ModelConfig(items=0, width=config.width, blocks=config.blocks, dropout=config.dropout),
             seed=config.seed,
@@ -233,9 +233,7 @@ class Recommender:
         known = torch.from_numpy(context.known).to(self.device)
         recent = torch.from_numpy(context.recent).to(self.device)
         gap = torch.from_numpy(context.gap).to(self.device)
-        opinions = self.experts.opinions(
-            context, len(self.items), recent, gap, hidden, self.model
-        )
+        opinions = self.experts.opinions(context, len(self.items), recent, gap, hidden, self.model)
         seen = None
         if not self.config.repeats:
             rows, columns = context.seen
@@ -264,8 +262,8 @@ class Recommender:
             ranks[name] = np.where(ranked, ranks_of(probabilities, true, draws), 0)
             likelihood = probabilities.gather(1, true[:, None]).squeeze(1).log()
             losses[name] = np.where(ranked, -likelihood.cpu().numpy().astype(np.float64), np.nan)
-        if self.observer:
-            self.observer(Scoring(number, opinions, candidates, contexts, items, draws, named))
+        for observe in self.observers:
+            observe(Scoring(number, opinions, candidates, contexts, items, draws, named))
         return Scored(ranks, reasons, losses, new_user=context.length == 0)
 
 

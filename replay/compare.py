@@ -11,8 +11,10 @@ from engine.config import EngineConfig
 from engine.engine import Engine
 from engine.recommender import Scored
 from replay import prequential
+from replay.among_recent import AmongRecent
 from replay.baselines import BASELINES
 from replay.prequential import Progress, Results, ScoreAndLearn
+from replay.protocols import DEPLOYABLE, Protocol
 
 if TYPE_CHECKING:
     from replay.record import Recorder
@@ -27,9 +29,12 @@ class Comparison:
     engines: tuple[str, ...]
     baselines: tuple[str, ...]
     config: EngineConfig
+    protocol: Protocol = DEPLOYABLE
 
     @classmethod
-    def of(cls, names: Sequence[str], config: EngineConfig) -> Comparison:
+    def of(
+        cls, names: Sequence[str], config: EngineConfig, protocol: Protocol = DEPLOYABLE
+    ) -> Comparison:
         """All there are where `names` is empty. Raises ValueError for a name there is not.
 
         One run of the engine ranks both `engine` and `lrurec`, as LRURec never sees the mixture;
@@ -40,10 +45,12 @@ class Comparison:
         for name in chosen:
             if name not in possible:
                 raise ValueError(f"model {name!r} is not among {', '.join(possible)}")
+        if protocol.repeats is not None:
+            config = replace(config, repeats=protocol.repeats)
         engines = tuple(name for name in ENGINES if name in chosen)
         if engines == ("lrurec",):
             config = replace(config, experts=("lrurec",))
-        return cls(engines, tuple(name for name in BASELINES if name in chosen), config)
+        return cls(engines, tuple(name for name in BASELINES if name in chosen), config, protocol)
 
     def new_engine(self) -> Engine | None:
         return Engine(self.config) if self.engines else None
@@ -63,20 +70,31 @@ class Comparison:
         """
         if not len(events):
             raise ValueError("no event is left to replay: give a larger file, or leave less out")
-        step = in_process(engine) if engine else None
         results = prequential.run(
-            recorder.step if recorder and engine else step,
+            self._step(engine, events, recorder) if engine else None,
             self.baselines,
             events,
             micro_batch=self.config.micro_batch,
             repeats=self.config.repeats,
             seed=self.config.seed,
+            protocol=self.protocol,
             progress=progress,
             feed=feed,
             watch=recorder.watch if recorder else None,
         )
         tracks = {name: results.tracks[name] for name in (*self.engines, *self.baselines)}
         return replace(results, tracks=tracks)
+
+    def _step(self, engine: Engine, events: EventBatch, recorder: Recorder | None) -> ScoreAndLearn:
+        """One micro-batch through the engine, under the protocol."""
+        recommender = engine.recommender
+        step = recorder.step if recorder else in_process(engine)
+        if self.protocol.all_items:
+            recommender.items.add(sorted(set(events.items)))  # by name: their order tells nothing
+            recommender.make_room()
+        if self.protocol.recent_events:
+            return AmongRecent(recommender, self.protocol.recent_events, step)
+        return step
 
 
 def in_process(engine: Engine) -> ScoreAndLearn:

@@ -19,7 +19,7 @@ from pyarrow import parquet
 from connectors.event import EventBatch
 from replay import page, plots, report
 from replay.analysis import analyse
-from replay.prequential import Results, reasons_of
+from replay.prequential import Results
 from replay.record import Recorder, Recording
 from replay.report import Manifest
 from replay.segments import history_lengths
@@ -44,18 +44,15 @@ def write(
     """Write the four files; those of an earlier report are replaced."""
     metrics = report.to_json(results, manifest)
     facts = metrics.pop("manifest")
-    metrics |= analyse(results, events, manifest.repeats, recording)
+    metrics |= analyse(results, to_rows(events).items, recording)
     figures = plots.figures(results, metrics, recording)
     _write_json(folder / "metrics.json", metrics)
     _write_json(folder / "manifest.json", facts)
-    table = event_table(results, events, manifest.repeats, recording)
-    parquet.write_table(table, folder / "events.parquet")
+    parquet.write_table(event_table(results, events, recording), folder / "events.parquet")
     (folder / "report.html").write_text(page.render(metrics, facts, figures), encoding="utf-8")
 
 
-def event_table(
-    results: Results, events: EventBatch, repeats: bool, recording: Recording
-) -> pa.Table:
+def event_table(results: Results, events: EventBatch, recording: Recording) -> pa.Table:
     """One row an event, in replay order.
 
     event (int64, from 0); timestamp (float64, seconds); user, item (int32, numbered by first
@@ -74,7 +71,7 @@ def event_table(
             "timestamp": events.timestamps,
             "user": rows.users,
             "item": rows.items,
-            "reason": reasons_of(rows, repeats),
+            "reason": next(iter(results.tracks.values())).reasons,
             "history": history_lengths(rows.users).astype(np.int32),
             "version": (versions if recording.steps else np.zeros(len(events))).astype(np.int32),
             **{name: values.astype(np.int32) for name, values in ranks.items()},

@@ -10,11 +10,12 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from engine.metrics import RANK_METRICS
-from replay.analysis import HEADLINE, METRICS
+from replay.analysis import HEADLINE
 from replay.baselines import BASELINES
 from replay.lists import EVERY, HEAD, LENGTH
-from replay.report import SHOWN, cell, heading
+from replay.protocols import PROTOCOLS, Protocol
+from replay.report import SAME, cell, heading
+from replay.versus import METRICS
 
 TEMPLATE = "page.html.jinja"
 ABOUT = {
@@ -44,14 +45,17 @@ def render(metrics: Mapping[str, Any], manifest: Mapping[str, Any], figures: Fig
     )
     environment.filters |= {"cell": cell, "percent": percent, "points": points, "heading": heading}
     models = metrics["models"]
+    shown = [metric for metric in models[leader(metrics)] if metric != SAME]
     return environment.get_template(TEMPLATE).render(
         metrics=metrics,
         manifest=manifest,
         figures={name: Markup(svg) for name, svg in figures.items()},
         summary=summary(metrics, manifest),
         leader=leader(metrics),
-        shown=SHOWN,
-        best={metric: max(m[metric] for m in models.values()) for metric in RANK_METRICS},
+        rules=rules(PROTOCOLS[metrics["protocol"]], manifest["repeats"]),
+        scored=scored(metrics, manifest),
+        shown=shown,
+        best={metric: max(m[metric] for m in models.values()) for metric in shown},
         about={name: ABOUT.get(name) or _first_line(BASELINES[name]) for name in models},
         about_groups=ABOUT_GROUPS,
         reasons=Counter(f["reason"] for f in (metrics["engine"] or {}).get("finetunes", ())),
@@ -61,10 +65,15 @@ def render(metrics: Mapping[str, Any], manifest: Mapping[str, Any], figures: Fig
     )
 
 
-def leader(metrics: Mapping[str, Any]) -> str | None:
+def leader(metrics: Mapping[str, Any]) -> str:
     """Whom the page is about: the engine, else LRURec, else the best baseline."""
-    models = metrics["models"]
-    return next((name for name in ABOUT if name in models), metrics["best_baseline"])
+    return next((name for name in ABOUT if name in metrics["models"]), metrics["best_baseline"])
+
+
+def scored(metrics: Mapping[str, Any], manifest: Mapping[str, Any]) -> int:
+    """How many events the metrics are means of."""
+    counts = manifest["counts"][leader(metrics)]
+    return int(metrics["events"] - counts.get("learned without being scored", 0))
 
 
 def summary(metrics: Mapping[str, Any], manifest: Mapping[str, Any]) -> list[str]:
@@ -72,26 +81,28 @@ def summary(metrics: Mapping[str, Any], manifest: Mapping[str, Any]) -> list[str
     name, best, models = leader(metrics), metrics["best_baseline"], metrics["models"]
     found = models[name][HEADLINE]
     found_by = "the engine" if name == "engine" else name
+    if name == best:
+        found_by = f"the best simple method, {best},"
     first = f"On this stream {found_by} put the next item among its first ten in {percent(found)}"
-    if name == best or best is None:
+    if best in (None, name):
         said = [f"{first} of cases."]
     else:
         said = [
             f"{first} of cases; the best simple method, {best}, did in "
             f"{percent(models[best][HEADLINE])}.",
-            _verdict(metrics["paired"][name]["differences"][HEADLINE]),
+            _verdict(metrics["paired"]["models"][name]["differences"][HEADLINE]),
         ]
-    unseen = manifest["counts"][name]["new items (misses)"]
+    unseen = manifest["counts"][name].get("new items (misses)", 0)
     if unseen:
         said.append(
-            f"{percent(unseen / metrics['events'])} of all events brought an item that nobody had "
-            "seen before: no method can name those."
+            f"{percent(unseen / scored(metrics, manifest))} of all events brought an item that "
+            "nobody had seen before: no method can name those."
         )
     return said
 
 
 def _verdict(difference: Mapping[str, float]) -> str:
-    mean, low, high = (difference[key] for key in ("mean", "low", "high"))
+    mean, low, high = (difference[key] for key in ("difference", "lower", "upper"))
     bounds = f"between {points(low)} and {points(high)} percentage points"
     if low > 0 or high < 0:
         better = "better" if mean > 0 else "worse"
@@ -99,6 +110,21 @@ def _verdict(difference: Mapping[str, float]) -> str:
             f"It is {better}, and not by chance: the difference lies {bounds}, with 95 % certainty."
         )
     return f"That is too close to call: the difference lies {bounds}, with 95 % certainty."
+
+
+def rules(protocol: Protocol, repeats: bool) -> str:
+    """A protocol in words."""
+    first = (
+        "every event is scored" if protocol.unknown_users else "a user's first event is not scored"
+    )
+    warm = f"the first {protocol.warm_start:.0%} is learned only; " if protocol.warm_start else ""
+    candidates = "all items known so far are candidates"
+    if protocol.all_items:
+        candidates = "all items of the stream are candidates, from its start"
+    if protocol.recent_events:
+        candidates = f"the items of the {protocol.recent_events:,} newest events are candidates"
+    own = "" if repeats else ", the user's own left out"
+    return f"{warm}{first}; {candidates}{own}"
 
 
 def percent(share: float) -> str:

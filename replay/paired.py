@@ -38,9 +38,7 @@ class McNemarWindows:
 
     def counts(self, alpha: float = 0.05) -> tuple[int, int, int]:
         """Windows that a won, that a lost, and that were too close to call at level `alpha`."""
-        sure = self.p < alpha
-        won, lost = sure & (self.statistic > 0), sure & (self.statistic < 0)
-        return int(won.sum()), int(lost.sum()), int((~won & ~lost).sum())
+        return _counts(self.statistic, self.p, alpha)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +47,10 @@ class WindowTests:
 
     difference: NDArray[np.float64]
     p: NDArray[np.float64]
+
+    def counts(self, alpha: float = 0.05) -> tuple[int, int, int]:
+        """As `McNemarWindows.counts`."""
+        return _counts(self.difference, self.p, alpha)
 
 
 def signed_mcnemar(
@@ -152,6 +154,13 @@ def _log_mixture(
     prior = a * math.log(a) - gammaln(a) - np.log(gammainc(a, a))
     posterior = gammaln(b) + np.log(gammainc(b, z)) - b * np.log(z)
     return prior + posterior + (c * s + variance) / c**2
+
+
+def _counts(
+    sign: NDArray[np.float64], p: NDArray[np.float64], alpha: float
+) -> tuple[int, int, int]:
+    won, lost = (p < alpha) & (sign > 0), (p < alpha) & (sign < 0)
+    return int(won.sum()), int(lost.sum()), int((~won & ~lost).sum())
 
 
 def _starts(n: int, other: int, window: int) -> NDArray[np.intp]:

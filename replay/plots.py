@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import EngFormatter, FuncFormatter
 from numpy.typing import NDArray
 
-from replay.analysis import HEADLINE, METRICS, gains_of
+from replay.analysis import HEADLINE
 from replay.drawing import (
     BLUE,
     GREEN,
@@ -31,6 +31,7 @@ from replay.paired import WINDOW, confidence_sequence
 from replay.prequential import Results
 from replay.record import Recording
 from replay.report import heading
+from replay.versus import METRICS, gains_of
 
 POINTS = 240
 """Points of a curve at most."""
@@ -42,18 +43,23 @@ LINES: dict[str, Style] = {
 COLOURS = (GREEN, PINK, ORANGE, SKY, INK)
 DASHES: tuple[Any, ...] = ("--", "-.", ":", (0, (6, 1.5, 1, 1.5, 1, 1.5)))
 GROUPS = {"popularity": ORANGE, "rules": GREEN, "linear": PINK, "repeat": SKY, "lrurec": BLUE}
+
 Series = Mapping[str, NDArray[np.float64]]
-"""Values (n,) of each event, by model."""
+"""Values (n,) of each scored event, by model."""
 
 
 def figures(results: Results, metrics: Mapping[str, Any], recording: Recording) -> dict[str, str]:
     """All figures that there is something to draw for, by name; metrics as of metrics.json."""
-    gains = {name: gains_of(track.ranks) for name, track in results.tracks.items()}
+    scored = next(iter(results.tracks.values())).scored
+    places = np.flatnonzero(scored) + 1
+    gains = {name: gains_of(track.ranks[scored]) for name, track in results.tracks.items()}
     drawn = {}
     for metric, means in product(METRICS, (windowed, cumulative)):
         series = {name: of_model[metric] for name, of_model in gains.items()}
-        name = f"{metric.partition('@')[0]}_{means.__name__}"
-        drawn[name] = over_time(series, means, recording, f"{heading(metric)}, {means.__name__}")
+        label = f"{heading(metric)}, {means.__name__}"
+        drawn[f"{metric.partition('@')[0]}_{means.__name__}"] = over_time(
+            series, means, places, recording, label
+        )
     best = metrics["best_baseline"]
     bounds = {
         name: bounds_of(gains[name][HEADLINE] - gains[best][HEADLINE])
@@ -61,7 +67,8 @@ def figures(results: Results, metrics: Mapping[str, Any], recording: Recording) 
         if name in gains and best is not None
     }
     if bounds:
-        drawn["difference"] = difference(bounds, recording, "Difference to the best baseline")
+        label = "Difference to the best baseline"
+        drawn["difference"] = difference(bounds, places, recording, label)
     if recording.steps:
         drawn["shares"] = shares(recording, "Shares of the experts in the answer")
         drawn["throughput"] = throughput(recording, "Events a second")
@@ -103,22 +110,26 @@ def cumulative(values: NDArray[np.float64], ends: NDArray[np.int64]) -> NDArray[
     return np.cumsum(values)[ends - 1] / ends
 
 
-def over_time(series: Series, means: Any, recording: Recording, label: str) -> str:
-    """One line a model, swaps and drift alarms marked. means: `windowed` or `cumulative`."""
+def over_time(
+    series: Series, means: Any, places: NDArray[np.int64], recording: Recording, label: str
+) -> str:
+    """One line a model, swaps and drift alarms marked.
+
+    means: `windowed` or `cumulative`; places: (n,) the number of each scored event in the stream.
+    """
     figure, axes = new_axes()
-    n = len(next(iter(series.values())))
-    ends = _ends(n)
+    ends = _ends(len(places))
     styles = lines_of(list(series))
     last = {}
     for name, values in series.items():
         curve = means(values, ends)
-        axes.plot(ends, curve, **styles[name])
+        axes.plot(places[ends - 1], curve, **styles[name])
         last[name] = float(curve[-1])
     axes.set_ylim(bottom=0)
     in_percent(axes)
     _mark_swaps(axes, recording)
     label_ends(axes, last, styles)
-    axes.set_xlim(0, n)
+    axes.set_xlim(0, places[-1])
     return to_svg(figure, label)
 
 
@@ -140,12 +151,15 @@ def shares(recording: Recording, label: str) -> str:
 
 
 def what_is_lost(lost: Mapping[str, Mapping[str, float]], label: str) -> str:
-    """Bars: what the engine loses without each group, with its bounds, in percentage points."""
+    """Bars: what the engine loses without each group, with its bounds, in percentage points.
+
+    lost: by group, a `versus.Difference` as plain values.
+    """
     figure, axes = new_axes((SIZE[0], 0.9 + 0.34 * len(lost)))
     groups = list(lost)[::-1]
-    means = 100 * np.array([lost[group]["mean"] for group in groups])
-    below = means - 100 * np.array([lost[group]["low"] for group in groups])
-    above = 100 * np.array([lost[group]["high"] for group in groups]) - means
+    means = 100 * np.array([lost[group]["difference"] for group in groups])
+    below = means - 100 * np.array([lost[group]["lower"] for group in groups])
+    above = 100 * np.array([lost[group]["upper"] for group in groups]) - means
     axes.barh(groups, means, height=0.55, color=[GROUPS[group] for group in groups])
     axes.errorbar(
         means, groups, xerr=[below, above], fmt="none", ecolor=INK, elinewidth=1, capsize=3
@@ -158,25 +172,28 @@ def what_is_lost(lost: Mapping[str, Mapping[str, float]], label: str) -> str:
 
 
 def difference(
-    bounds: Mapping[str, tuple[NDArray[np.float64], ...]], recording: Recording, label: str
+    bounds: Mapping[str, tuple[NDArray[np.float64], ...]],
+    places: NDArray[np.int64],
+    recording: Recording,
+    label: str,
 ) -> str:
     """Mean difference so far to the best baseline, with bounds that hold at all times at once.
 
-    bounds: by model, mean, low and high, each (n,).
+    bounds: by model, mean, low and high, each (n,); places: as of `over_time`.
     """
     figure, axes = new_axes()
+    ends = _ends(len(places))
     reach = 0.01
     last = {}
     for name, parts in bounds.items():
-        ends = _ends(len(parts[0]))
         mean, low, high = (100 * part[ends - 1] for part in parts)
         line = LINES[name]
-        axes.fill_between(ends, low, high, color=line["color"], alpha=0.2, linewidth=0)
-        axes.plot(ends, mean, **line)
+        axes.fill_between(places[ends - 1], low, high, color=line["color"], alpha=0.2, linewidth=0)
+        axes.plot(places[ends - 1], mean, **line)
         last[name] = float(mean[-1])
         settled = len(ends) // 8
         reach = max(reach, np.abs(low[settled:]).max(), np.abs(high[settled:]).max())
-        axes.set_xlim(0, len(parts[0]))
+    axes.set_xlim(0, places[-1])
     axes.axhline(0, color=INK, linewidth=0.8)
     axes.set_ylim(-1.05 * reach, 1.05 * reach)
     axes.set_ylabel("percentage points")

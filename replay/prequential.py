@@ -1,16 +1,16 @@
 """Predict, then learn: one ordered stream through the engine and the baselines, ranks collected.
 
 Protocol `deployable`: every event is scored, whoever the user is; an item new to the stream is a
-miss, and so is one that the user already has while repeats are off.
+miss, and so is one that the user already has while repeats are off. Others: `replay.protocols`.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from connectors.event import EventBatch
 from engine.metrics import PrequentialMetrics, Reason
 from replay.baselines import BASELINES, Baseline
+from replay.protocols import DEPLOYABLE, Protocol
+from replay.segments import segments_of
 from replay.stream import Rows, first_of_each, to_rows
 
 if TYPE_CHECKING:
@@ -39,7 +41,8 @@ class Track:
     """How one model ranked the n events of a stream.
 
     ranks: int64 (n,), 0 = miss; reasons: int8 (n,) `Reason`; unknown_users: bool (n,);
-    log_losses: float64 (n,) nats, NaN where an event or the model has none.
+    log_losses: float64 (n,) nats, NaN where an event or the model has none. An event that the
+    protocol does not score counts in no metric; its reason is UNSCORED, its rank 0.
     """
 
     ranks: NDArray[np.int64]
@@ -47,19 +50,43 @@ class Track:
     unknown_users: NDArray[np.bool_]
     log_losses: NDArray[np.float64]
 
+    @property
+    def scored(self) -> NDArray[np.bool_]:
+        return self.reasons != Reason.UNSCORED
+
+    def under(self, protocol: Protocol) -> Track:
+        """The same events, with those that the protocol does not score marked."""
+        unscored = protocol.unscored(self.unknown_users)
+        return Track(
+            np.where(unscored, 0, self.ranks),
+            np.where(unscored, np.int8(Reason.UNSCORED), self.reasons),
+            self.unknown_users,
+            np.where(unscored, np.nan, self.log_losses),
+        )
+
     def metrics(self) -> PrequentialMetrics:
         metrics = PrequentialMetrics()
-        metrics.update(self.ranks, self.reasons, self.log_losses, self.unknown_users)
+        scored = self.scored
+        metrics.update(
+            self.ranks[scored],
+            self.reasons[scored],
+            self.log_losses[scored],
+            self.unknown_users[scored],
+        )
         return metrics
 
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """What a replay gave: a track for each model, over the same number of events."""
+    """What a replay gave: a track for each model, over the same number of events.
+
+    segments: masks (n,) by name, see `segments_of`; none where a broker changed the order.
+    """
 
     tracks: dict[str, Track]
     events: int
     seconds: float
+    segments: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
 
 
 def run(
@@ -70,6 +97,7 @@ def run(
     micro_batch: int = 256,
     repeats: bool = False,
     seed: int = 0,
+    protocol: Protocol = DEPLOYABLE,
     progress: Progress | None = None,
     feed: Iterable[EventBatch] | None = None,
     watch: Callable[[Baseline], Baseline] | None = None,
@@ -92,13 +120,16 @@ def run(
     started = clock()
     total = len(batch)
     rows = to_rows(batch)
-    models = [BASELINES[name](rows.n_users, rows.n_items, repeats, seed) for name in baselines]
+    models = [
+        BASELINES[name](rows.n_users, rows.n_items, repeats, seed, protocol) for name in baselines
+    ]
     if watch:
         models = [watch(model) for model in models]
     baseline_ranks: list[list[NDArray[np.int64]]] = [[] for _ in models]
     scored: list[Scored] = []
     leading = PrequentialMetrics()
-    reasons = reasons_of(rows, repeats)
+    reasons = reasons_of(rows, repeats, protocol)
+    in_order = True
     micro_batches = iter(batch.micro_batches(micro_batch) if feed is None else feed)
 
     def report_progress(ranks: NDArray[np.int64], of: NDArray[np.int8]) -> None:
@@ -115,7 +146,10 @@ def run(
                 for model in models
             ]
             while score_and_learn is not None and leading.events < block.stop:
-                scored.append(score_and_learn(_next(micro_batches, leading.events, total)))
+                part = _next(micro_batches, leading.events, total)
+                sent = batch[leading.events : leading.events + len(part)]
+                in_order = in_order and list(part.users) == list(sent.users)
+                scored.append(score_and_learn(part))
                 report_progress(scored[-1].ranks["engine"], scored[-1].reasons)
             for collected, future in zip(baseline_ranks, futures, strict=True):
                 collected.append(future.result())
@@ -126,16 +160,19 @@ def run(
     for name, parts in zip(baselines, baseline_ranks, strict=True):
         ranks = np.concatenate([np.zeros(0, dtype=np.int64), *parts])
         tracks[name] = Track(ranks, reasons, first_of_each(rows.users), np.full(total, np.nan))
-    return Results(tracks, total, clock() - started)
+    tracks = {name: track.under(protocol) for name, track in tracks.items()}
+    segments = segments_of(rows.users, rows.items, repeats) if in_order else {}
+    return Results(tracks, total, clock() - started, segments)
 
 
-def reasons_of(rows: Rows, repeats: bool) -> NDArray[np.int8]:
+def reasons_of(rows: Rows, repeats: bool, protocol: Protocol = DEPLOYABLE) -> NDArray[np.int8]:
     """(n,) `Reason` of every event of a stream: it depends on the stream alone."""
     reasons = np.full(len(rows.users), Reason.RANKED, dtype=np.int8)
     if not repeats:
         pairs = rows.users.astype(np.int64) * rows.n_items + rows.items
         reasons[~first_of_each(pairs)] = Reason.REPEAT
-    reasons[first_of_each(rows.items)] = Reason.NEW_ITEM
+    if not protocol.all_items:
+        reasons[first_of_each(rows.items)] = Reason.NEW_ITEM
     return reasons
 
 

@@ -21,6 +21,7 @@ from engine.scoring import Scoring
 from engine.topk import ranks_of
 from replay.baselines import Baseline
 from replay.lists import LENGTH, Lists, Watched, padded, sampled
+from replay.protocols import DEPLOYABLE, Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +29,9 @@ class Step:
     """One micro-batch of the engine.
 
     end: events of the stream up to its last; seconds: to rank and learn it, recording left out;
-    finetune_seconds: what followed, 0 where nothing was due; rss_bytes: memory of the process
-    afterwards; version: of the model that ranked it; shares: of the answer, by group of experts.
+    finetune_seconds: to fine-tune after it, near 0 where nothing was due; rss_bytes: memory of
+    the process afterwards; version: of the model that ranked it; shares: of the answer, by group
+    of experts.
     """
 
     end: int
@@ -73,11 +75,15 @@ class Recorder:
     """Drives an engine as `compare.in_process` does, watches the baselines, and takes notes.
 
     All ranks stay as they are. For each group of experts a second mixture is scored and learned
-    on what all others say, on the same events: what the engine would be without it.
+    on what all others say, on the same events: what the engine would be without it. Under a
+    protocol that ranks among some candidates only, that cannot be compared, and is left out.
     """
 
     def __init__(
-        self, engine: Engine | None, clock: Callable[[], float] = time.perf_counter
+        self,
+        engine: Engine | None,
+        protocol: Protocol = DEPLOYABLE,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._engine = engine
         self._clock = clock
@@ -91,18 +97,19 @@ class Recorder:
         self._without: dict[str, list[NDArray[np.int64]]] = defaultdict(list)
         self._lists: dict[str, list[Lists]] = defaultdict(list)
         self._watched: list[Watched] = []
+        self._items: dict[str, int] = {}
         if engine:
-            self._attach(engine.recommender)
+            self._attach(engine.recommender, comparable=not protocol.recent_events)
 
-    def _attach(self, recommender: Recommender) -> None:
+    def _attach(self, recommender: Recommender, comparable: bool) -> None:
         experts = recommender.experts
         for group, names in experts.groups.items():
             self._places[group] = [experts.names.index(name) for name in names]
-        if len(self._places) > 1:
+        if len(self._places) > 1 and comparable:
             for group, places in self._places.items():
                 others = len(experts.names) - len(places)
                 self._mixtures[group] = Mixture(others, recommender.device)
-        recommender.observer = self._observe
+        recommender.observers.append(self._observe)
 
     def watch(self, baseline: Baseline) -> Baseline:
         """The baseline, with what it would show noted."""
@@ -122,11 +129,13 @@ class Recorder:
         tuned = clock()
         assert scored is not None
         end = engine.recommender.events
+        for item in batch.items:
+            self._items.setdefault(item, len(self._items))
         self._steps.append(
             Step(
                 end=end,
                 seconds=learned - started - (self._seconds_observing - observing),
-                finetune_seconds=tuned - learned if candidate else 0.0,
+                finetune_seconds=tuned - learned,
                 rss_bytes=self._process.memory_info().rss,
                 version=version,
                 shares=self._shares(engine.recommender.mixture),
@@ -146,9 +155,16 @@ class Recorder:
             finetunes=list(self._finetunes),
             alarms=list(self._alarms),
             without={group: np.concatenate(parts) for group, parts in self._without.items()},
-            lists={name: np.concatenate(parts) for name, parts in self._lists.items()}
-            | {watched.name: watched.lists() for watched in self._watched},
+            lists=self._engine_lists() | {w.name: w.lists() for w in self._watched},
         )
+
+    def _engine_lists(self) -> dict[str, Lists]:
+        """In the rows of the stream: the engine's differ where it knew all items from the start."""
+        if not self._engine:
+            return {}
+        names = self._engine.recommender.items.names
+        rows = np.array([self._items.get(name, -1) for name in names] + [-1], dtype=np.int32)
+        return {name: rows[np.concatenate(parts)] for name, parts in self._lists.items()}
 
     def _observe(self, scoring: Scoring) -> None:
         started = self._clock()

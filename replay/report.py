@@ -1,10 +1,9 @@
-"""Results as a table to read and as JSON to keep, with all that is needed to repeat the run."""
+"""Results as a table to read and as values to keep, with all that is needed to repeat the run."""
 
 from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import json
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -17,11 +16,13 @@ from rich.table import Table
 from rich.text import Text
 
 from engine.config import EngineConfig
-from engine.metrics import RANK_METRICS
+from replay import measures
+from replay.paired import WINDOW
 from replay.prequential import Results
+from replay.protocols import DEPLOYABLE, PROTOCOLS, Protocol
 from replay.stream import Stream
 
-SHOWN = tuple(metric for metric in RANK_METRICS if metric != "ndcg@1")  # it is recall@1
+SAME = "ndcg@1"  # as recall@1: not shown
 _PACKAGES = ("lrustream", "torch", "numpy", "numba", "river")
 
 
@@ -54,6 +55,7 @@ class Manifest:
         stream: Stream,
         config: EngineConfig,
         device: str,
+        protocol: Protocol = DEPLOYABLE,
         command: str = "",
     ) -> Manifest:
         """Of `stream`, called `name` and read from `file`."""
@@ -67,6 +69,7 @@ class Manifest:
             device=device,
             repeats=config.repeats,
             order=stream.order,
+            protocol=protocol.name,
             configuration=asdict(config),
             command=command,
         )
@@ -90,59 +93,65 @@ def versions() -> dict[str, str]:
 
 
 def to_json(results: Results, manifest: Manifest) -> dict[str, Any]:
-    """The report as plain values: stream, events, protocol, seconds, models, manifest."""
+    """The report as plain values: stream, events, protocol, seconds, models; each metric by windows
+    of `window` events, fading at the end of the stream, and by segment; manifest."""
+    protocol, tracks = PROTOCOLS[manifest.protocol], results.tracks
     summaries = _summaries(results)
     facts = asdict(manifest)
     return {
         "stream": facts.pop("stream"),
         "events": results.events,
-        "protocol": facts.pop("protocol"),
+        "protocol": manifest.protocol,
         "seconds": round(results.seconds, 3),
-        "models": {
-            name: {metric: summary[metric] for metric in RANK_METRICS}
-            for name, summary in summaries.items()
+        "models": {name: measures.overall(track, protocol) for name, track in tracks.items()},
+        "window": WINDOW,
+        "windows": {name: measures.by_window(track, protocol) for name, track in tracks.items()},
+        "fading": {name: summary["fading"] for name, summary in summaries.items()},
+        "segments": {
+            name: measures.by_segment(track, protocol, results.segments)
+            for name, track in tracks.items()
         },
         "manifest": {
             **facts,
             "versions": versions(),
-            "counts": {name: _counts(summary) for name, summary in summaries.items()},
+            "counts": {name: _counts(s, results, protocol) for name, s in summaries.items()},
             "log_loss": {name: summary["log_loss"] for name, summary in summaries.items()},
         },
     }
 
 
-def save_json(results: Results, manifest: Manifest, path: str | Path) -> None:
-    """Write `to_json` to a file."""
-    Path(path).write_text(json.dumps(to_json(results, manifest), indent=2) + "\n")
-
-
 def to_table(results: Results, manifest: Manifest) -> Group:
     """The report for a terminal: models as rows, the best of each column in bold."""
-    summaries = _summaries(results)
+    protocol = PROTOCOLS[manifest.protocol]
+    means = {name: measures.overall(track, protocol) for name, track in results.tracks.items()}
+    metrics = [metric for metric in protocol.metrics if metric != SAME]
     title = f"{manifest.stream}: ranked before learned, event by event"
     table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("model", no_wrap=True)
-    for metric in SHOWN:
+    for metric in metrics:
         table.add_column(heading(metric), justify="right", no_wrap=True)
-    cells = {name: [cell(s[metric]) for metric in SHOWN] for name, s in summaries.items()}
+    cells = {name: [cell(mean[metric]) for metric in metrics] for name, mean in means.items()}
     best = [max(column) for column in zip(*cells.values(), strict=True)]
     for name, row in cells.items():
         shown = (
-            Text(cell, style="bold" if cell == top else "")
-            for cell, top in zip(row, best, strict=True)
+            Text(text, style="bold" if text == top else "")
+            for text, top in zip(row, best, strict=True)
         )
         table.add_row(name, *shown)
-    return Group(table, *(Text(line) for line in _notes(results, manifest, summaries)))
+    return Group(table, *(Text(line) for line in notes(results, manifest)))
 
 
-def _notes(
-    results: Results, manifest: Manifest, summaries: Mapping[str, dict[str, Any]]
-) -> list[str]:
+def notes(results: Results, manifest: Manifest) -> list[str]:
+    """What the numbers depend on, line by line."""
+    protocol = PROTOCOLS[manifest.protocol]
+    lag = manifest.configuration.get("train_lag", 0)
     speed = results.events / results.seconds if results.seconds else 0.0
     skipped = ", ".join(f"{n:,} {reason}" for reason, n in manifest.skipped.items())
     by_counts: dict[str, list[str]] = {}
-    for name, summary in summaries.items():
-        counts = ", ".join(f"{n:,} {what}" for what, n in _counts(summary).items())
+    for name, summary in _summaries(results).items():
+        counts = ", ".join(
+            f"{n:,} {what}" for what, n in _counts(summary, results, protocol).items()
+        )
         by_counts.setdefault(counts, []).append(name)
     return [
         f"{results.events:,} events in {results.seconds:,.1f} s ({speed:,.0f} events/s), "
@@ -153,7 +162,9 @@ def _notes(
             for counts, names in by_counts.items()
         ),
         f"left out: {skipped or 'nothing'}",
-        f"micro-batch {manifest.micro_batch}, seed {manifest.seed}, device {manifest.device}, "
+        f"micro-batch {manifest.micro_batch}, "
+        + (f"train lag {lag:,} events, " if lag else "")
+        + f"seed {manifest.seed}, device {manifest.device}, "
         + ", ".join(f"{package} {version}" for package, version in versions().items()),
     ]
 
@@ -162,19 +173,22 @@ def _summaries(results: Results) -> dict[str, dict[str, Any]]:
     return {name: track.metrics().summary() for name, track in results.tracks.items()}
 
 
-def _counts(summary: Mapping[str, Any]) -> dict[str, int]:
+def _counts(summary: Mapping[str, Any], results: Results, protocol: Protocol) -> dict[str, int]:
+    fate = "last" if protocol.recent_events else "misses"
+    unscored = results.events - summary["events"]
     return {
-        "new items (misses)": summary["new_items"],
-        "repeats (misses)": summary["repeats"],
+        f"new items ({fate})": summary["new_items"],
+        f"repeats ({fate})": summary["repeats"],
         "unknown users": summary["unknown_users"],
+        **({"learned without being scored": unscored} if unscored else {}),
     }
 
 
 def heading(metric: str) -> str:
-    """A metric above a column: R@10, N@10, MRR."""
-    return metric.upper() if metric == "mrr" else metric.replace("recall", "R").replace("ndcg", "N")
+    """A column's name: R, N and D are Recall, NDCG and DCG."""
+    return metric.upper().replace("RECALL", "R").replace("NDCG", "N").replace("DCG", "D")
 
 
 def cell(value: float) -> str:
-    """A metric in a table: four digits, no zero before the point."""
+    """A number below 1 without its 0."""
     return f"{value:.4f}".removeprefix("0")

@@ -114,11 +114,11 @@ def running(program: str, profile: Path) -> Iterator[Browser]:
     """Start a browser that reads commands from its descriptor 3 and answers on 4."""
     theirs, commands = os.pipe()
     answers, out = os.pipe()
+    flags = (*FLAGS, f"--user-data-dir={profile}")
     log = (profile / "log").open("wb")
     # The shell gives the pipes the numbers that the browser expects.
     process = subprocess.Popen(
-        ["bash", "-c", f'exec "$@" 3<&{theirs} 4>&{out}', "bash", program, *FLAGS]
-        + [f"--user-data-dir={profile}"],
+        ["bash", "-c", f'exec "$@" 3<&{theirs} 4>&{out}', "bash", program, *flags],
         pass_fds=(theirs, out),
         stderr=log,
         stdout=log,

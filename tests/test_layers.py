@@ -54,14 +54,14 @@ RULES = {
     ),
     "replay": Rule(
         ("replay", "engine", "lrurec", "connectors.event"),
-        frozenset({"torch", "numpy", "numba", "rich", "scipy"}),
+        frozenset({"torch", "numpy", "numba", "rich", "scipy", "pyarrow"}),
     ),
     "replay.record": Rule(
         ("replay", "engine", "connectors.event"), frozenset({"torch", "numpy", "psutil"})
     ),
     "replay.drawing": Rule((), frozenset({"matplotlib"})),
     "replay.plots": Rule(("replay",), frozenset({"numpy", "matplotlib"})),
-    "replay.page": Rule(("replay", "engine"), frozenset({"jinja2", "markupsafe"})),
+    "replay.page": Rule(("replay",), frozenset({"jinja2", "markupsafe"})),
     "replay.folder": Rule(("replay", "connectors.event"), frozenset({"numpy", "pyarrow"})),
     "cli": Rule(PACKAGES, frozenset({"torch", "numpy", "click", "rich"})),
 }

@@ -9,8 +9,9 @@ from replay.baselines.base import Baseline
 from replay.baselines.popularity import decayed_popularity, fast_popularity, popularity
 from replay.baselines.rules import rules_long, rules_short
 from replay.baselines.transition import transition
+from replay.protocols import Protocol
 
-BASELINES: Mapping[str, Callable[[int, int, bool, int], Baseline]] = MappingProxyType(
+BASELINES: Mapping[str, Callable[[int, int, bool, int, Protocol], Baseline]] = MappingProxyType(
     {
         "popularity": popularity,
         "decayed_popularity": decayed_popularity,
@@ -20,6 +21,6 @@ BASELINES: Mapping[str, Callable[[int, int, bool, int], Baseline]] = MappingProx
         "rules_short": rules_short,
     }
 )
-"""Each makes a baseline from (n_users, n_items, repeats, seed)."""
+"""Each makes a baseline from (n_users, n_items, repeats, seed, protocol [deployable])."""
 
 __all__ = ["BASELINES", "Baseline"]

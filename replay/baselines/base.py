@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 class Baseline(Protocol):
     """A recommender so simple that a model has to beat it, exact after every single event.
 
-    Built with the number of users and of items the stream will bring, whether repeats are on, and
-    a seed. Item rows are numbered by first appearance in the stream.
+    Built with the number of users and of items the stream will bring, whether repeats are on, a
+    seed, and a protocol. Item rows are numbered by first appearance in the stream.
     """
 
     name: str
@@ -27,6 +27,6 @@ class Baseline(Protocol):
         Returns (n,) ranks: 1 + the number of candidates that score higher; candidates with the
         same score come before or after in an order drawn with the seed. 0 is a miss: a new item,
         or one that the user already has while repeats are off. Candidates are all items seen so
-        far, without the user's own while repeats are off.
+        far, without the user's own while repeats are off, unless the protocol has others.
         """
         ...

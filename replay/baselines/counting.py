@@ -19,6 +19,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from replay.protocols import DEPLOYABLE, Protocol
+
 DENSE_BYTES: Final = 400_000_000
 DENSE_SHARE: Final = 1 / 16
 """A row becomes dense when it holds more than this share of the catalogue."""
@@ -41,6 +43,7 @@ class Settings(NamedTuple):
     prior: float
     repeats: bool
     seed: int
+    recent_events: int = 0
 
 
 class State(NamedTuple):
@@ -54,6 +57,7 @@ class State(NamedTuple):
     counters: NDArray[np.int64]  # known items, events, used of E, used of P, largest row, used of D
     recent: NDArray[np.int32]  # (U, window) newest items of a user, newest first
     lengths: NDArray[np.int32]  # (U,) how many of them there are
+    newest_event: NDArray[np.int64]  # (N,) the number of the item's newest event, or far below 0
     newest_seen: NDArray[np.int32]  # (U,) head of the chain of a user's distinct items, or -1
     seen_item: NDArray[np.int32]  # (E,)
     older_seen: NDArray[np.int32]  # (E,) next of the chain, or -1
@@ -77,11 +81,12 @@ class Counting:
         n_users: int,
         n_items: int,
         settings: Settings,
+        protocol: Protocol = DEPLOYABLE,
         dense_bytes: int = DENSE_BYTES,
         dense_share: float = DENSE_SHARE,
     ) -> None:
         self.name = name
-        self._settings = settings
+        self._settings = settings._replace(recent_events=protocol.recent_events)
         self._dense_from = int(dense_share * n_items)
         rows = n_items if settings.window else 0
         dense_rows = min(rows, dense_bytes // max(4 * n_items, 1))
@@ -91,6 +96,7 @@ class Counting:
             counters=np.zeros(6, dtype=np.int64),
             recent=np.zeros((n_users, settings.window), dtype=np.int32),
             lengths=np.zeros(n_users, dtype=np.int32),
+            newest_event=np.full(n_items, np.iinfo(np.int64).min),
             newest_seen=np.full(n_users, -1, dtype=np.int32),
             seen_item=np.zeros(0, dtype=np.int32),
             older_seen=np.zeros(0, dtype=np.int32),
@@ -104,6 +110,8 @@ class Counting:
             dense=np.zeros((dense_rows, n_items), dtype=np.float32),
             scores=np.zeros(n_items),
         )
+        if protocol.all_items:
+            self._state.counters[_KNOWN] = n_items
 
     def rank_and_learn(
         self, users: NDArray[np.int32], items: NDArray[np.int32]
@@ -201,9 +209,13 @@ def _advance(
         user, item = users[event], items[event]
         known = item < counters[_KNOWN]
         seen = known and not settings.repeats and _has_seen(state, user, item)
-        if known and not seen:
+        offered = known and not seen
+        if offered or settings.recent_events:
             scores = _scores(state, user, settings) if settings.window else state.mass
-            ranks[event] = _rank(state, scores, user, item, settings)
+            if settings.recent_events:
+                ranks[event] = _rank_recent(state, scores, user, item, offered, settings)
+            else:
+                ranks[event] = _rank(state, scores, user, item, settings)
         _learn(state, user, item, seen, settings, dense_from)
     return len(users)
 
@@ -214,7 +226,7 @@ def _scores(state: State, user: int, settings: Settings) -> NDArray[np.float64]:
     known = state.counters[_KNOWN]
     scores = state.scores[:known]
     mass = state.mass[:known]
-    prior = settings.prior / state.weights[_TOTAL]
+    prior = settings.prior / state.weights[_TOTAL] if state.weights[_TOTAL] else 0.0
     for i in range(known):
         scores[i] = prior * mass[i]
     share = 1.0
@@ -256,6 +268,34 @@ def _rank(
 
 
 @njit(nogil=True, cache=True)
+def _rank_recent(
+    state: State,
+    scores: NDArray[np.float64],
+    user: int,
+    item: int,
+    offered: bool,
+    settings: Settings,
+) -> int:
+    """`_rank` among the items of the newest events; behind them all where `item` is not offered."""
+    oldest = state.counters[_EVENTS] - settings.recent_events
+    target = scores[item] if offered else -np.inf
+    higher, same = 0, 0
+    for i in range(state.counters[_KNOWN]):
+        if i != item and state.newest_event[i] >= oldest:
+            higher += scores[i] > target
+            same += scores[i] == target
+    if not settings.repeats:
+        node = state.newest_seen[user]
+        while node >= 0:
+            i = state.seen_item[node]
+            if i != item and state.newest_event[i] >= oldest:
+                higher -= scores[i] > target
+                same -= scores[i] == target
+            node = state.older_seen[node]
+    return int(1 + higher + _draw(settings.seed, state.counters[_EVENTS], same))
+
+
+@njit(nogil=True, cache=True)
 def _draw(seed: int, event: int, most: int) -> int:
     """A number from 0 to `most`, all equally likely, fixed by seed and event (SplitMix64)."""
     x = np.uint64(seed) * np.uint64(0xD1342543DE82EF95) + np.uint64(event + 1) * np.uint64(
@@ -282,6 +322,7 @@ def _learn(
     state: State, user: int, item: int, seen: bool, settings: Settings, dense_from: int
 ) -> None:
     counters = state.counters
+    state.newest_event[item] = counters[_EVENTS]
     counters[_EVENTS] += 1
     counters[_KNOWN] = max(counters[_KNOWN], item + 1)
     state.mass[item] += state.weights[_WEIGHT]

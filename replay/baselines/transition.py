@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from replay.baselines.base import Baseline
 from replay.baselines.counting import Counting, Settings
+from replay.protocols import DEPLOYABLE, Protocol
 
 
-def transition(n_users: int, n_items: int, repeats: bool, seed: int) -> Baseline:
+def transition(
+    n_users: int, n_items: int, repeats: bool, seed: int, protocol: Protocol = DEPLOYABLE
+) -> Baseline:
     """Transition counts, ties by popularity."""
     settings = Settings(
         fade=1.0, window=1, gap=1.0, power=0.0, prior=0.5, repeats=repeats, seed=seed
     )
-    return Counting("transition", n_users, n_items, settings)
+    return Counting("transition", n_users, n_items, settings, protocol)

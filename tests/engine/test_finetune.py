@@ -200,3 +200,23 @@ def test_items_that_came_after_the_last_fine_tune_are_trained_by_the_next() -> N
     moved = (new - live["embedding"][known + 1 :]).abs().amax(1)
     assert (moved > 1e-4).all()
     assert engine.recommender.version == 2
+
+
+def test_a_train_lag_delays_the_swap_alone() -> None:
+    """Due at 500, trained as of then, in at the first micro-batch end from 620 on; the window goes
+    on meanwhile, so that the next one is due at 1,000."""
+    versions: dict[int, list[int]] = {0: [], 120: []}
+    candidates: dict[int, list[Candidate]] = {0: [], 120: []}
+    for lag in versions:
+        engine = Engine(replace(CONFIG, train_lag=lag))
+        for batch in PREDICTABLE[:1_200].micro_batches(CONFIG.micro_batch):
+            engine.process(batch)
+            if candidate := engine.finetune_if_due():
+                candidates[lag].append(candidate)
+            versions[lag].append(engine.recommender.version)
+    ends = np.arange(50, 1_250, 50)
+    assert ends[np.flatnonzero(np.diff(versions[0], prepend=0))].tolist() == [500, 1_000]
+    assert ends[np.flatnonzero(np.diff(versions[120], prepend=0))].tolist() == [650, 1_150]
+    at_once, late = (candidates[lag][0] for lag in (0, 120))
+    assert (late.window_end, late.candidate_loss) == (500, at_once.candidate_loss)
+    assert candidates[120][1].window_end == 1_000

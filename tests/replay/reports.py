@@ -1,4 +1,4 @@
-"""A small replay with everything in it, written as a report."""
+"""A small replay with everything in it, and its report."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from engine.config import EngineConfig
 from replay import folder
 from replay.compare import Comparison
 from replay.prequential import Results
+from replay.protocols import DEPLOYABLE, Protocol
 from replay.record import Recorder, Recording
 from replay.report import Manifest
 from replay.synthetic import markov_stream
@@ -30,21 +31,23 @@ class Replayed:
 
 
 def replayed(
-    models: tuple[str, ...] = (), config: EngineConfig = CONFIG, events: int = 1_200
+    models: tuple[str, ...] = (),
+    config: EngineConfig = CONFIG,
+    protocol: Protocol = DEPLOYABLE,
+    events: int = 1_200,
 ) -> Replayed:
     """A stream in which the next item can mostly be told, recorded."""
     stream = markov_stream(n_users=40, n_items=60, n_events=events, predictability=0.8, seed=1)
-    comparison = Comparison.of(models, config)
+    comparison = Comparison.of(models, config, protocol)
     engine = comparison.new_engine()
-    recorder = Recorder(engine)
+    recorder = Recorder(engine, protocol)
     results = comparison.run(engine, stream, recorder=recorder)
     return Replayed(stream, results, recorder.recording())
 
 
-def written(into: Path, models: tuple[str, ...] = ()) -> Path:
-    """The folder of a report on such a replay."""
-    replay = replayed(models)
-    manifest = Manifest(
+def manifest(protocol: Protocol = DEPLOYABLE) -> Manifest:
+    """Of a stream whose name is not to be trusted."""
+    return Manifest(
         stream=HOSTILE,
         data_file="clicks.csv",
         sha256="ab" * 32,
@@ -52,9 +55,14 @@ def written(into: Path, models: tuple[str, ...] = ()) -> Path:
         micro_batch=CONFIG.micro_batch,
         seed=0,
         device="cpu",
+        protocol=protocol.name,
         configuration={"history": 200},
         command="lrustream replay --file clicks.csv",
     )
+
+
+def written(into: Path, replay: Replayed, protocol: Protocol = DEPLOYABLE) -> Path:
+    """The folder of its report."""
     folder.claim(into)
-    folder.write(into, replay.results, manifest, replay.events, replay.recording)
+    folder.write(into, replay.results, manifest(protocol), replay.events, replay.recording)
     return into

@@ -7,10 +7,12 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from replay.prequential import Results, run
-from replay.report import Manifest, save_json, sha256_of, to_json, to_table
+from replay.protocols import PROTOCOLS
+from replay.report import Manifest, sha256_of, to_json, to_table
 from replay.synthetic import markov_stream
 
 MANIFEST = Manifest(
@@ -30,18 +32,17 @@ def results() -> Results:
     return replace(run(None, ["popularity", "transition"], stream), seconds=4.0)
 
 
-def shown(found: Results) -> str:
+def shown(found: Results, manifest: Manifest = MANIFEST) -> str:
     console = Console(file=io.StringIO(), width=160, force_terminal=True, color_system="standard")
-    console.print(to_table(found, MANIFEST))
+    console.print(to_table(found, manifest))
     return console.file.getvalue()  # type: ignore[attr-defined]
 
 
-def test_json_has_exactly_the_promised_keys(tmp_path: Path) -> None:
+def test_json_has_the_promised_keys() -> None:
     found = results()
-    save_json(found, MANIFEST, tmp_path / "report.json")
-    report = json.loads((tmp_path / "report.json").read_text())
-    assert report == to_json(found, MANIFEST)
-    assert list(report) == ["stream", "events", "protocol", "seconds", "models", "manifest"]
+    report = to_json(found, MANIFEST)
+    assert json.loads(json.dumps(report)) == report
+    assert list(report)[:5] == ["stream", "events", "protocol", "seconds", "models"]
     assert (report["stream"], report["events"], report["protocol"], report["seconds"]) == (
         "walk",
         2_000,
@@ -54,6 +55,37 @@ def test_json_has_exactly_the_promised_keys(tmp_path: Path) -> None:
         assert list(values) == [*metrics, "mrr"]
         summary = found.tracks[name].metrics().summary()
         assert values["recall@10"] == summary["recall@10"]
+
+
+def test_json_tells_when_and_with_whom() -> None:
+    found = results()
+    report = to_json(found, MANIFEST)
+    assert report["window"] == 5_000
+    for name, values in report["models"].items():
+        assert report["windows"][name]["ndcg@10"] == [pytest.approx(values["ndcg@10"])]
+        summary = found.tracks[name].metrics().summary()
+        assert report["fading"][name] == summary["fading"]
+        segments = report["segments"][name]
+        assert segments["new user"]["events"] == 20
+        assert segments["new item"]["recall@20"] == 0
+        assert segments["history 20-99"]["recall@10"] >= 0
+
+
+def test_a_protocol_shows_its_own_metric_and_what_it_leaves_out() -> None:
+    stream = markov_stream(20, 50, 2_000, predictability=0.9, seed=1)
+    for name, expected in (
+        ("alpenglow", "D@100"),
+        ("vinagre", "0 unknown users, 20 learned without being scored"),
+        ("flurs", "600 learned without being scored"),
+    ):
+        protocol = PROTOCOLS[name]
+        found = run(None, ["transition"], stream, protocol=protocol)
+        manifest = replace(MANIFEST, protocol=name)
+        assert f"protocol {name}" in shown(found, manifest)
+        assert expected in shown(found, manifest)
+        report = to_json(found, manifest)
+        assert report["manifest"]["protocol"] == name
+        assert ("dcg@100" in report["models"]["transition"]) == (name == "alpenglow")
 
 
 def test_the_manifest_says_how_to_repeat_the_run() -> None:
