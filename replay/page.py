@@ -14,10 +14,12 @@ from replay.analysis import HEADLINE
 from replay.baselines import BASELINES
 from replay.lists import EVERY, HEAD, LENGTH
 from replay.protocols import PROTOCOLS, Protocol
-from replay.report import SAME, cell, heading
+from replay.report import cell, heading
 from replay.versus import METRICS
 
 TEMPLATE = "page.html.jinja"
+SAME = "ndcg@1"
+"""It is recall@1, and not shown."""
 ABOUT = {
     "engine": "What is served: all experts, mixed by what has proved itself so far.",
     "lrurec": "The network alone; decayed popularity for users without history.",

@@ -22,7 +22,6 @@ from replay.prequential import Results
 from replay.protocols import DEPLOYABLE, PROTOCOLS, Protocol
 from replay.stream import Stream
 
-SAME = "ndcg@1"  # as recall@1: not shown
 _PACKAGES = ("lrustream", "torch", "numpy", "numba", "river")
 
 
@@ -124,7 +123,9 @@ def to_table(results: Results, manifest: Manifest) -> Group:
     """The report for a terminal: models as rows, the best of each column in bold."""
     protocol = PROTOCOLS[manifest.protocol]
     means = {name: measures.overall(track, protocol) for name, track in results.tracks.items()}
-    metrics = [metric for metric in protocol.metrics if metric != SAME]
+    # NDCG@1 is Recall@1; and a table has room for eight metrics on a terminal of 80 columns.
+    hidden = ("ndcg@1", "ndcg@5") if protocol.dcg else ("ndcg@1",)
+    metrics = [metric for metric in protocol.metrics if metric not in hidden]
     title = f"{manifest.stream}: ranked before learned, event by event"
     table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("model", no_wrap=True)

@@ -18,10 +18,11 @@ from scipy.stats import t as student
 
 from replay import report
 from replay.prequential import Results
+from replay.protocols import PROTOCOLS
 from replay.report import Manifest
 from replay.stream import Ties
 
-SHOWN = ("recall@1", "recall@10", "ndcg@10", "mrr")
+SHOWN = ("recall@10", "ndcg@10", "mrr", "dcg@100")
 CONFIDENCE = 0.95
 
 Report = dict[str, Any]
@@ -88,10 +89,11 @@ def _one_order(runs: Sequence[Run]) -> Group:
     title = f"{manifest.stream}: mean of {seeds} ± {CONFIDENCE:.0%} interval"
     table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("model", no_wrap=True)
-    for metric in SHOWN:
+    metrics = [metric for metric in PROTOCOLS[manifest.protocol].metrics if metric in SHOWN]
+    for metric in metrics:
         table.add_column(report.heading(metric), justify="right", no_wrap=True)
     for name, mean in means.items():
-        cells = (f"{report.cell(mean[m])} ±{report.cell(interval[name][m])}" for m in SHOWN)
+        cells = (f"{report.cell(mean[m])} ±{report.cell(interval[name][m])}" for m in metrics)
         table.add_row(name, *cells)
     notes = (f"{seeds}; of the first one:", *report.notes(runs[0].results, manifest))
     return Group(table, *(Text(line) for line in notes))

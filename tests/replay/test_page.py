@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from replay.report import SAME, cell
+from replay.page import SAME
+from replay.report import cell
 from tests.browser import Browser
 from tests.replay.reports import HOSTILE, replayed, written
 

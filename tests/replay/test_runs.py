@@ -67,6 +67,6 @@ def test_the_table_gives_means_their_spread_and_both_orders() -> None:
     console.print(to_table([*THREE, SHUFFLED]))
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert "mean of seeds 4 to 6" in text
-    assert ".6667 ±.7171" in text
+    assert ".8333 ±.7171" in text
     assert text.count("R@10") == 2
     assert "event by event" in text
