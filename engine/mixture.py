@@ -35,8 +35,12 @@ GAP_BOUNDS = (1.0, 10.0, 60.0, 300.0, 3600.0, 86_400.0, math.inf)
 SUPPORT_BOUNDS = (1.0, 3.0, 6.0, 12.0, 25.0, 50.0, 100.0, 200.0, 400.0, 800.0)
 """Occurrences of the user's newest item at which the next context begins."""
 
-LENGTHS, GAPS, SUPPORTS = (len(b) + 1 for b in (LENGTH_BOUNDS, GAP_BOUNDS, SUPPORT_BOUNDS))
-KINDS = 3
+PATTERNS = 5
+"""One event at most; the newest item is that of one event before; of two; of more; or new."""
+
+LENGTHS = len(LENGTH_BOUNDS) + 1
+CONTEXTS = LENGTHS + len(GAP_BOUNDS) + 1 + len(SUPPORT_BOUNDS) + 1 + PATTERNS
+KINDS = 4
 
 BLEND_RATE = 0.003
 """Smallest step of the blend: it forgets over some 1 / rate events of its context."""
@@ -55,18 +59,23 @@ SHARE = 1e-3
 FLOOR = 1e-30
 
 
-def contexts_of(lengths: Tensor, gaps: Tensor, supports: Tensor) -> Tensor:
-    """Contexts (B, KINDS) of events: by the length of the user's history, by the seconds since its
-    end, and by how often its newest item has occurred; all (B,), on one device."""
+def contexts_of(recent: Tensor, lengths: Tensor, gaps: Tensor, supports: Tensor) -> Tensor:
+    """Contexts (B, KINDS) of events, one of each kind: by the length of the user's history, by the
+    seconds since its end, by how often its newest item has occurred, and by whether the user had
+    had that item before. recent (B, W) newest first, -1 where there is none; the rest (B,)."""
     first, kinds = 0, []
     for values, bounds in (
         (lengths, LENGTH_BOUNDS),
         (gaps, GAP_BOUNDS),
         (supports, SUPPORT_BOUNDS),
     ):
-        limits = torch.tensor(bounds, dtype=torch.float64, device=values.device)
+        limits = torch.tensor(bounds, dtype=torch.float64, device=recent.device)
         kinds.append(first + torch.bucketize(values.double(), limits, right=True))
         first += len(bounds) + 1
+    same = recent[:, 1:] == recent[:, :1]
+    pattern = torch.where(same.any(1), 3, 4)
+    pattern.masked_fill_(same[:, 1], 2).masked_fill_(same[:, 0], 1)
+    kinds.append(first + pattern.masked_fill_(recent[:, 1] < 0, 0))
     return torch.stack(kinds, dim=1)
 
 
@@ -75,21 +84,18 @@ class Mixture:
 
     def __init__(self, experts: int, device: torch.device) -> None:
         self.experts = m = experts
-        contexts = LENGTHS + GAPS + SUPPORTS
         self.blend = torch.full((LENGTHS, m), 1.0 / m, device=device)
         self.blend_events = torch.zeros(LENGTHS, device=device)
         self.shared = torch.zeros(m + 1, device=device)
         self.shared[m] = 1.0
-        self.by_context = torch.zeros(contexts, m + 1, device=device)
+        self.by_context = torch.zeros(CONTEXTS, m + 1, device=device)
         self.shared_fisher = torch.zeros(m + 1, m + 1, device=device)
-        self.context_fisher = torch.zeros(contexts, m + 1, m + 1, device=device)
+        self.context_fisher = torch.zeros(CONTEXTS, m + 1, m + 1, device=device)
         self.linear = torch.full((m + 2,), 0.25 / m, device=device)
         self.linear[m:] = 0.375
         self._one = torch.eye(m + 1, device=device)
 
-    def mix(
-        self, opinions: Opinions, candidates: Tensor, contexts: Tensor
-    ) -> Tensor:
+    def mix(self, opinions: Opinions, candidates: Tensor, contexts: Tensor) -> Tensor:
         """Probabilities (B, I) under the present weights, 0 for what is no candidate; nothing is
         learned.
 
@@ -190,9 +196,7 @@ class Mixture:
         keep = (1.0 - 1.0 / MEMORY) ** len(rows)
         self.shared_fisher.mul_(keep).add_(fisher.sum(0))
         self.context_fisher.mul_(keep)
-        self.context_fisher.index_add_(
-            0, sampled.flatten(), fisher.repeat_interleave(KINDS, dim=0)
-        )
+        self.context_fisher.index_add_(0, sampled.flatten(), fisher.repeat_interleave(KINDS, dim=0))
 
 
 @dataclass(frozen=True)

@@ -127,9 +127,8 @@ class Recommender:
         newest_first, ages = (torch.from_numpy(x).to(self.device) for x in (recent, gap))
         opinions = self.experts.opinions(None, known, newest_first, ages, hidden, self.model)
         candidates = candidates_of(known_before, seen, 1, known)
-        contexts = contexts_of(
-            torch.from_numpy(length).to(self.device), ages, self._support(newest_first)
-        )
+        lengths = torch.from_numpy(length).to(self.device)
+        contexts = contexts_of(newest_first, lengths, ages, self._support(newest_first))
         answer = self.mixture.mix(opinions, candidates, contexts)[0]
         items, scores = best(answer.masked_fill(candidates[0] == 0, -torch.inf), k)
         return [(self.items.names[item], score) for item, score in zip(items, scores, strict=True)]
@@ -232,9 +231,7 @@ class Recommender:
         known = torch.from_numpy(context.known).to(self.device)
         recent = torch.from_numpy(context.recent).to(self.device)
         gap = torch.from_numpy(context.gap).to(self.device)
-        opinions = self.experts.opinions(
-            context, len(self.items), recent, gap, hidden, self.model
-        )
+        opinions = self.experts.opinions(context, len(self.items), recent, gap, hidden, self.model)
         seen = None
         if not self.config.repeats:
             rows, columns = context.seen
@@ -244,7 +241,7 @@ class Recommender:
             )
         candidates = candidates_of(known, seen, len(context), len(self.items))
         length = torch.from_numpy(context.length).to(self.device)
-        contexts = contexts_of(length, gap, self._support(recent))
+        contexts = contexts_of(recent, length, gap, self._support(recent))
 
         reasons = np.zeros(len(context), dtype=np.int8)
         if not self.config.repeats:
@@ -252,9 +249,7 @@ class Recommender:
         reasons[context.items >= context.known] = Reason.NEW_ITEM
         ranked = reasons == Reason.RANKED
         items = np.where(ranked, context.items, -1)
-        answers = self.mixture.mix_and_learn(
-            opinions, candidates, contexts, items
-        )
+        answers = self.mixture.mix_and_learn(opinions, candidates, contexts, items)
         named = {"engine": answers}
         if self.uses_model:
             of_lrurec = self.experts.names.index("lrurec")
