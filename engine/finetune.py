@@ -6,7 +6,6 @@ job, so it works the same inline and in another process.
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -150,18 +149,18 @@ def _trainer(job: Job) -> Trainer:
         negatives=config.negatives,
         precision=config.precision,
     )
-    seed = config.seed + job.version
+    seed, live = config.seed + job.version, job.model
+    items = live.config.items
+    if job.trained is not None:
+        items = len(job.trained["model.item_bias"]) - 1
+    model = LRURec(replace(live.config, items=items), seed).to(live.embedding.device)
+    trainer = Trainer(model, settings, seed)
     if job.trained is None:
-        return Trainer(copy.deepcopy(job.model), settings, seed)
-    items = len(job.trained["model.item_bias"]) - 1
-    trainer = Trainer(
-        LRURec(replace(job.model.config, items=items), seed).to(job.model.embedding.device),
-        settings,
-        seed,
-    )
+        model.load_state_dict(live.state_dict())
+        return trainer
     trainer.load_state_dict(job.trained)
-    live = job.model
     trainer.grow(live.config.items, live.embedding[items + 1 :], live.item_bias[items + 1 :])
+    model.trained_items = live.config.items
     return trainer
 
 

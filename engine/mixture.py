@@ -16,6 +16,7 @@ Letters: M experts, F = M + 1 features (the experts and the blend), B events, I 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,13 +26,21 @@ from torch import Tensor
 
 from engine.opinions import Opinions
 
-LENGTH_BOUNDS = np.array([1, 2, 3, 5, 10, 20, 50, 200])
-"""History lengths at which the next context begins."""
+LENGTH_BOUNDS = (1, 2, 3, 5, 10, 20, 50, 200)
+"""Events of the user so far at which the next context begins."""
 
-GAP_BOUNDS = np.array([1.0, 10.0, 60.0, 300.0, 3600.0, 86_400.0, np.inf])
+GAP_BOUNDS = (1.0, 10.0, 60.0, 300.0, 3600.0, 86_400.0, math.inf)
 """Seconds since the user's event before at which the next context begins."""
 
-LENGTHS, GAPS = len(LENGTH_BOUNDS) + 1, len(GAP_BOUNDS) + 1
+SUPPORT_BOUNDS = (1.0, 3.0, 6.0, 12.0, 25.0, 50.0, 100.0, 200.0, 400.0, 800.0)
+"""Occurrences of the user's newest item at which the next context begins."""
+
+PATTERNS = 5
+"""One event at most; the newest item is that of one event before; of two; of more; or new."""
+
+LENGTHS = len(LENGTH_BOUNDS) + 1
+CONTEXTS = LENGTHS + len(GAP_BOUNDS) + 1 + len(SUPPORT_BOUNDS) + 1 + PATTERNS
+KINDS = 4
 
 BLEND_RATE = 0.003
 """Smallest step of the blend: it forgets over some 1 / rate events of its context."""
@@ -50,11 +59,24 @@ SHARE = 1e-3
 FLOOR = 1e-30
 
 
-def contexts_of(lengths: NDArray[np.int64], gaps: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Contexts (B, 2) of events: of the user's history length, and of the seconds since its end."""
-    by_length = np.searchsorted(LENGTH_BOUNDS, lengths, side="right")
-    by_gap = np.searchsorted(GAP_BOUNDS, gaps, side="right")
-    return np.stack([by_length, LENGTHS + by_gap], axis=1)
+def contexts_of(recent: Tensor, lengths: Tensor, gaps: Tensor, supports: Tensor) -> Tensor:
+    """Contexts (B, KINDS) of events, one of each kind: by the length of the user's history, by the
+    seconds since its end, by how often its newest item has occurred, and by whether the user had
+    had that item before. recent (B, W) newest first, -1 where there is none; the rest (B,)."""
+    first, kinds = 0, []
+    for values, bounds in (
+        (lengths, LENGTH_BOUNDS),
+        (gaps, GAP_BOUNDS),
+        (supports, SUPPORT_BOUNDS),
+    ):
+        limits = torch.tensor(bounds, dtype=torch.float64, device=recent.device)
+        kinds.append(first + torch.bucketize(values.double(), limits, right=True))
+        first += len(bounds) + 1
+    same = recent[:, 1:] == recent[:, :1]
+    pattern = torch.where(same.any(1), 3, 4)
+    pattern.masked_fill_(same[:, 1], 2).masked_fill_(same[:, 0], 1)
+    kinds.append(first + pattern.masked_fill_(recent[:, 1] < 0, 0))
+    return torch.stack(kinds, dim=1)
 
 
 class Mixture:
@@ -62,33 +84,31 @@ class Mixture:
 
     def __init__(self, experts: int, device: torch.device) -> None:
         self.experts = m = experts
-        contexts = LENGTHS + GAPS
         self.blend = torch.full((LENGTHS, m), 1.0 / m, device=device)
         self.blend_events = torch.zeros(LENGTHS, device=device)
         self.shared = torch.zeros(m + 1, device=device)
         self.shared[m] = 1.0
-        self.by_context = torch.zeros(contexts, m + 1, device=device)
+        self.by_context = torch.zeros(CONTEXTS, m + 1, device=device)
         self.shared_fisher = torch.zeros(m + 1, m + 1, device=device)
-        self.context_fisher = torch.zeros(contexts, m + 1, m + 1, device=device)
+        self.context_fisher = torch.zeros(CONTEXTS, m + 1, m + 1, device=device)
         self.linear = torch.full((m + 2,), 0.25 / m, device=device)
         self.linear[m:] = 0.375
         self._one = torch.eye(m + 1, device=device)
 
-    def mix(self, opinions: Opinions, candidates: Tensor, contexts: NDArray[np.int64]) -> Tensor:
+    def mix(self, opinions: Opinions, candidates: Tensor, contexts: Tensor) -> Tensor:
         """Probabilities (B, I) under the present weights, 0 for what is no candidate; nothing is
         learned.
 
-        candidates (B, I) is 1 for a candidate and 0 for the rest; contexts (B, 2) as of
+        candidates (B, I) is 1 for a candidate and 0 for the rest; contexts (B, KINDS) as of
         `contexts_of`. The blend's place in `opinions.logs` is written.
         """
-        index = torch.from_numpy(contexts).to(candidates.device)
-        return self._layers(opinions, candidates, index).answer
+        return self._layers(opinions, candidates, contexts).answer
 
     def mix_and_learn(
         self,
         opinions: Opinions,
         candidates: Tensor,
-        contexts: NDArray[np.int64],
+        contexts: Tensor,
         items: NDArray[np.int64],
     ) -> Tensor:
         """As `mix`, then learn from all B events: within them the weights rest.
@@ -96,12 +116,11 @@ class Mixture:
         items (B,) holds the item that came true, or -1 where nothing is to be learned.
         """
         device = candidates.device
-        index = torch.from_numpy(contexts).to(device)
-        layers = self._layers(opinions, candidates, index)
+        layers = self._layers(opinions, candidates, contexts)
         rows = torch.from_numpy(np.flatnonzero(items >= 0)).to(device)
         if len(rows):
             true = torch.from_numpy(items[items >= 0]).to(device)
-            self._learn(layers, rows, true, index[rows])
+            self._learn(layers, rows, true, contexts[rows])
         return layers.answer
 
     def _layers(self, opinions: Opinions, candidates: Tensor, contexts: Tensor) -> _Layers:
@@ -143,9 +162,9 @@ class Mixture:
         )
         self.by_context -= torch.linalg.solve(
             self.context_fisher + CONTEXT_PRECISION * self._one,
-            torch.zeros_like(self.by_context)
-            .index_add_(0, contexts[:, 0], gradient)
-            .index_add_(0, contexts[:, 1], gradient),
+            torch.zeros_like(self.by_context).index_add_(
+                0, contexts.flatten(), gradient.repeat_interleave(KINDS, dim=0)
+            ),
         )
 
         # Layer 1: towards the mean posterior of the experts, history length by history length.
@@ -177,8 +196,7 @@ class Mixture:
         keep = (1.0 - 1.0 / MEMORY) ** len(rows)
         self.shared_fisher.mul_(keep).add_(fisher.sum(0))
         self.context_fisher.mul_(keep)
-        for kind in (0, 1):
-            self.context_fisher.index_add_(0, sampled[:, kind], fisher)
+        self.context_fisher.index_add_(0, sampled.flatten(), fisher.repeat_interleave(KINDS, dim=0))
 
 
 @dataclass(frozen=True)

@@ -28,11 +28,11 @@ from engine.topk import best, candidates_of, ranks_of, uniform_draws
 from lrurec.config import ModelConfig
 from lrurec.model import LRURec
 
-SCORE_EVENTS = 32
+SCORE_EVENTS = 64
 """Events scored at once at most: so far the mixture's weights may lag."""
 
-SCORE_CELLS = 2_000_000
-"""Events x experts x items scored at once at most: 8 MB, so that they stay in the cache."""
+SCORE_CELLS = 4_000_000
+"""Events x experts x items scored at once at most: 16 MB, so that they stay in the cache."""
 
 
 @dataclass(frozen=True)
@@ -127,16 +127,12 @@ class Recommender:
         columns = torch.tensor([item for item in excluded if item >= 0], device=self.device)
         seen = (torch.zeros_like(columns, dtype=torch.long), columns.long())
         known_before = torch.tensor([known], device=self.device)
-        opinions = self.experts.opinions(
-            None,
-            known,
-            torch.from_numpy(recent).to(self.device),
-            torch.from_numpy(gap).to(self.device),
-            hidden,
-            self.model,
-        )
+        newest_first, ages = (torch.from_numpy(x).to(self.device) for x in (recent, gap))
+        opinions = self.experts.opinions(None, known, newest_first, ages, hidden, self.model)
         candidates = candidates_of(known_before, seen, 1, known)
-        answer = self.mixture.mix(opinions, candidates, contexts_of(length, gap))[0]
+        lengths = torch.from_numpy(length).to(self.device)
+        contexts = contexts_of(newest_first, lengths, ages, self._support(newest_first))
+        answer = self.mixture.mix(opinions, candidates, contexts)[0]
         items, scores = best(answer.masked_fill(candidates[0] == 0, -torch.inf), k)
         return [(self.items.names[item], score) for item, score in zip(items, scores, strict=True)]
 
@@ -228,6 +224,11 @@ class Recommender:
             self.experts.popularity.learn(part)
         return _join(parts)
 
+    def _support(self, recent: Tensor) -> Tensor:
+        """(B,) how often the newest item of each user has occurred, 0 without any."""
+        newest = recent[:, 0]
+        return self.experts.popularity.counts[0, newest.clamp(min=0)] * (newest >= 0)
+
     def _score(self, context: Context, hidden: Tensor | None, number: int) -> Scored:
         """Rank events of which the first is the stream's event `number`."""
         known = torch.from_numpy(context.known).to(self.device)
@@ -242,6 +243,8 @@ class Recommender:
                 torch.from_numpy(columns).to(self.device),
             )
         candidates = candidates_of(known, seen, len(context), len(self.items))
+        length = torch.from_numpy(context.length).to(self.device)
+        contexts = contexts_of(recent, length, gap, self._support(recent))
 
         reasons = np.zeros(len(context), dtype=np.int8)
         if not self.config.repeats:
@@ -249,7 +252,6 @@ class Recommender:
         reasons[context.items >= context.known] = Reason.NEW_ITEM
         ranked = reasons == Reason.RANKED
         items = np.where(ranked, context.items, -1)
-        contexts = contexts_of(context.length, context.gap)
         named = {"engine": self.mixture.mix_and_learn(opinions, candidates, contexts, items)}
         if self.uses_model:
             of_lrurec = self.experts.names.index("lrurec")

@@ -207,7 +207,9 @@ class BoundedRows:
         columns = self.successors[antecedents].clamp(min=0).long()
         index = events[:, None] * out.shape[1] + columns
         scores = self.counts[antecedents] * weights[:, None]
-        out.view(-1).index_add_(0, index.view(-1), scores.view(-1))
+        sums = torch.zeros(out.shape, device=out.device)
+        sums.view(-1).index_add_(0, index.view(-1), scores.view(-1))
+        out += sums
 
     def _slots(self, successors: Tensor) -> Tensor:
         """(N, WAYS) the slots in which each successor may live (multiplicative hash)."""

@@ -16,14 +16,14 @@ class Scoring:
     """What went into ranking B consecutive events, and the answers, before they are learned.
 
     first: the stream's number of the first event; candidates (B, I) is 1 for a candidate and 0 for
-    the rest; contexts (B, 2) as of `mixture.contexts_of`; items (B,) that came true, -1 where an
-    event is not ranked; draws (B,) break ties; answers: by name, probabilities (B, I).
+    the rest; contexts (B, KINDS) as of `mixture.contexts_of`; items (B,) that came true, -1 where
+    an event is not ranked; draws (B,) break ties; answers: by name, probabilities (B, I).
     """
 
     first: int
     opinions: Opinions
     candidates: Tensor
-    contexts: NDArray[np.int64]
+    contexts: Tensor
     items: NDArray[np.int64]
     draws: NDArray[np.float64]
     answers: dict[str, Tensor]

@@ -9,8 +9,7 @@ Dimension letters, used everywhere in this package:
     D   width of the recurrence, D = 2H complex numbers
     I   items; the embedding has I + 1 rows, row 0 is the padding item
 
-A complex vector of D numbers is held as 2D real ones, [Re | Im], wherever it is computed with;
-states cross the public interface as complex64.
+Parameters are real: a complex matrix is kept as [Re; Im]. States are complex64.
 """
 
 from __future__ import annotations

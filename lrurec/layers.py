@@ -44,6 +44,11 @@ def dropout(x: Tensor, rate: float, generator: Generator | None) -> Tensor:
     return x * mask.mul_(2**16 / (2**16 - dropped))
 
 
+def _interleaved(halves: Tensor) -> Tensor:
+    """(2D, ...) from [a_1 .. a_D, b_1 .. b_D] to [a_1, b_1, a_2, b_2, ...]."""
+    return halves.unflatten(0, (2, -1)).transpose(0, 1).flatten(0, 1)
+
+
 class LRU(nn.Module):
     """h_k = Lambda h_{k-1} + gamma (B x_k + b);  y_k = LayerNorm(dropout(Re(C h_k) + c) + x_k).
 
@@ -70,18 +75,22 @@ class LRU(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def decay(self) -> Tensor:
-        """(2D,) Lambda = exp(-exp(nu_log) + i exp(theta_log)), the ring of the paper's Sec. 4."""
-        radius, phase = torch.exp(-torch.exp(self.nu_log)), torch.exp(self.theta_log)
-        return torch.cat((radius * torch.cos(phase), radius * torch.sin(phase)))
+        """(D,) Lambda = exp(-exp(nu_log) + i exp(theta_log)), the ring of the paper's Sec. 4."""
+        return torch.polar(torch.exp(-torch.exp(self.nu_log)), torch.exp(self.theta_log))
 
     def forward(
         self, x: Tensor, initial: Tensor | None, rows: Rows, generator: Generator | None
     ) -> tuple[Tensor, Tensor]:
-        """x: (N, H) in slot order; initial: (R, 2D). Returns y (N, H) and final states (R, 2D)."""
+        """x: (N, H) in slot order; initial: (R, D). Returns y (N, H) and final states (R, D)."""
         gamma = torch.exp(self.gamma_log).repeat(2)
-        drive = F.linear(x, gamma[:, None] * self.in_weight, gamma * self.in_bias)  # (N, 2D)
-        states, final = scan(drive, self.decay(), initial, rows)
-        y = F.linear(states, self.out_weight, self.out_bias)  # (N, H)
+        in_weight, in_bias = gamma[:, None] * self.in_weight, gamma * self.in_bias
+        # Real and imaginary parts side by side: the same memory read as complex numbers.
+        drive = F.linear(x, _interleaved(in_weight), _interleaved(in_bias))  # (N, 2D)
+        states, final = scan(
+            torch.view_as_complex(drive.unflatten(1, (-1, 2))), self.decay(), initial, rows
+        )
+        real = torch.view_as_real(states).flatten(1)  # (N, 2D)
+        y = F.linear(real, _interleaved(self.out_weight.t()).t(), self.out_bias)  # (N, H)
         if self.training and self.dropout:
             y = dropout(y, self.dropout, generator)
         return self.norm(y + x), final

@@ -30,6 +30,8 @@ class LRURec(nn.Module):
         super().__init__()
         generator = Generator().manual_seed(seed)
         self.config = config
+        self.trained_items = config.items
+        """Items that the weights were made for; those grown since take after them."""
         rows = config.items + 1
         self.embedding = nn.Parameter(truncated_normal(rows, config.width, generator=generator))
         self.norm = nn.LayerNorm(config.width)
@@ -54,8 +56,8 @@ class LRURec(nn.Module):
         device = self.embedding.device
         rows = Rows.from_offsets(offsets, device)
         slotted = rows.arrange(items.to(device))
-        hidden, finals = self.encode(slotted, rows, _real(states), generator)
-        return rows.restore(hidden), _complex(finals)
+        hidden, finals = self.encode(slotted, rows, states, generator)
+        return rows.restore(hidden), finals
 
     def step(self, items: Tensor, states: Tensor) -> tuple[Tensor, Tensor]:
         """One event for each of R rows, in time and memory independent of what came before.
@@ -82,11 +84,11 @@ class LRURec(nn.Module):
 
     def encode(
         self, items: Tensor, rows: Rows, initial: Tensor | None, generator: Generator | None
-    ) -> tuple[Tensor, list[Tensor]]:
+    ) -> tuple[Tensor, Tensor]:
         """The computation itself, on tokens in the slot order of `rows`.
 
-        items: (N,); initial: (blocks, R, 2D) real [Re | Im], None for zeros. Returns hidden
-        (N, H) in slot order and the final states (R, 2D) of each block.
+        items: (N,); initial: (R, blocks, D) complex, None for zeros. Returns hidden (N, H) in
+        slot order and the final states (R, blocks, D).
         """
         x = F.embedding(items, self.embedding)
         if self.training and self.config.dropout:
@@ -94,9 +96,9 @@ class LRURec(nn.Module):
         x = self.norm(x)
         finals = []
         for index, block in enumerate(self.blocks):
-            x, final = block(x, None if initial is None else initial[index], rows, generator)
+            x, final = block(x, None if initial is None else initial[:, index], rows, generator)
             finals.append(final)
-        return x, finals
+        return x, torch.stack(finals, dim=1)
 
     def initial_states(self, rows: int) -> Tensor:
         """(rows, blocks, D) complex64 zeros: nothing seen yet."""
@@ -119,8 +121,9 @@ class LRURec(nn.Module):
         """Grow the catalogue to `items` items in all; present rows stay bit for bit the same.
 
         embeddings: (new, H) and bias: (new,) of the new rows. Left out, a new row is the mean of
-        the present items plus the noise a fresh model starts with (so that new items can be told
-        apart), its bias the lowest quartile of the present ones: plausible, not favoured.
+        the trained items plus the noise a fresh model starts with (so that new items can be told
+        apart), its bias the lowest quartile of the trained ones: plausible, not favoured, and the
+        same however many items come at once.
         Replaces the parameters `embedding` and `item_bias`; an optimizer must be told
         (`Trainer.grow`). Raises ValueError where `items` is below the present number or shapes
         do not fit.
@@ -129,13 +132,18 @@ class LRURec(nn.Module):
         new = items - present
         if new < 0:
             raise ValueError(f"items={items}: the model has {present} and cannot shrink")
+        trained = slice(1, self.trained_items + 1)
         if embeddings is None:
-            generator = Generator().manual_seed(present)
-            embeddings = truncated_normal(new, self.config.width, generator=generator)
-            if present:
-                embeddings = embeddings + self.embedding[1:].mean(0).cpu()
+            embeddings = torch.empty(new, self.config.width)
+            for row in range(new):
+                generator = Generator().manual_seed(present + row)
+                embeddings[row] = truncated_normal(self.config.width, generator=generator)
+            if self.trained_items:
+                embeddings += self.embedding[trained].mean(0).cpu()
         if bias is None:
-            floor = self.item_bias[1:].quantile(NEW_ITEM_BIAS_QUANTILE).item() if present else 0.0
+            floor = 0.0
+            if self.trained_items:
+                floor = self.item_bias[trained].quantile(NEW_ITEM_BIAS_QUANTILE).item()
             bias = torch.full((new,), floor)
         if embeddings.shape != (new, self.config.width) or bias.shape != (new,):
             raise ValueError(
@@ -145,13 +153,3 @@ class LRURec(nn.Module):
         self.embedding = nn.Parameter(torch.cat((self.embedding, embeddings.to(self.embedding))))
         self.item_bias = nn.Parameter(torch.cat((self.item_bias, bias.to(self.item_bias))))
         self.config = replace(self.config, items=items)
-
-
-def _real(states: Tensor) -> Tensor:
-    """(R, blocks, D) complex to (blocks, R, 2D) [Re | Im]."""
-    return torch.cat((states.real, states.imag), -1).transpose(0, 1)
-
-
-def _complex(finals: list[Tensor]) -> Tensor:
-    """The final states (R, 2D) of each block to (R, blocks, D) complex."""
-    return torch.complex(*torch.stack(finals, 1).chunk(2, -1))

@@ -9,7 +9,7 @@ One signature, three ways to compute it; `Rows` picks one by device and shape:
                  log-depth; where the paper masks padding, row boundaries are masked (GPU,
                  and a few long rows on the CPU)
 
-Complex numbers are [Re | Im] in one real tensor: (N, 2D). Letters as in `config`.
+States are complex. Letters as in `config`.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ class Rows:
 
     order: (N,) token at each slot, None where slots are in packed order
     filled: (M,) rows with at least one token; first, last: (M,) slots of their ends
+    later, previous: (N - M,) slots of the tokens that have one before them, and of that one
     steps: tokens of each time step (stepwise)
     starts, ends: (N,) slots where each token's row starts and ends (recursive)
     """
@@ -47,6 +48,8 @@ class Rows:
     filled: Tensor
     first: Tensor
     last: Tensor
+    later: Tensor
+    previous: Tensor
     steps: tuple[int, ...] = ()
     starts: Tensor | None = None
     ends: Tensor | None = None
@@ -80,14 +83,17 @@ class Rows:
 
         if method == "stepwise" and longest > 1:
             order, first, last, steps = _time_major(bounds[filled], lengths[filled], longest)
+            later = np.arange(steps[0], tokens)
+            previous = later - np.repeat(steps[:-1], steps[1:])
             return cls(
                 len(lengths), tokens, method, place(order), place(filled), place(first),
-                place(last), steps=steps, longest=longest,
+                place(last), place(later), place(previous), steps=steps, longest=longest,
             )  # fmt: skip
         first, last = bounds[filled], bounds[filled + 1] - 1
+        later = np.setdiff1d(np.arange(tokens), first, assume_unique=True)
         return cls(
             len(lengths), tokens, method, None, place(filled), place(first), place(last),
-            steps=(tokens,),
+            place(later), place(later - 1), steps=(tokens,),
             starts=None if method == "stepwise" else place(np.repeat(first, lengths[filled])),
             ends=None if method == "stepwise" else place(np.repeat(last, lengths[filled])),
             longest=longest,
@@ -127,9 +133,9 @@ def scan(
 ) -> tuple[Tensor, Tensor]:
     """All states of h_k = Lambda h_{k-1} + u_k, and the last of each row.
 
-    inputs: (N, 2D) u in the slot order of `rows`; decay: (2D,) Lambda; initial: (R, 2D) states
-    before the first token, None for zeros. All real, [Re | Im], of one floating type.
-    Returns states (N, 2D) in slot order and final (R, 2D); an empty row keeps its initial state.
+    inputs: (N, D) u in the slot order of `rows`; decay: (D,) Lambda; initial: (R, D) states
+    before the first token, None for zeros. All complex, of one precision.
+    Returns states (N, D) in slot order and final (R, D); an empty row keeps its initial state.
     Differentiable in inputs, decay and initial. Raises ValueError where shapes do not fit.
     """
     if inputs.shape[0] != rows.tokens or inputs.shape[1:] != decay.shape:
@@ -142,7 +148,7 @@ def scan(
     elif rows.tokens:
         if initial.shape != (rows.rows, decay.shape[0]):
             raise ValueError(f"scan: initial {tuple(initial.shape)} does not fit {rows.rows} rows")
-        carried = _rotate(initial.index_select(0, rows.filled), decay)
+        carried = initial.index_select(0, rows.filled) * decay
         inputs = inputs.index_add(0, rows.first, carried)
     if rows.method == "sequential":
         states = _sequential(inputs, decay, rows)
@@ -154,19 +160,12 @@ def scan(
     return states, final
 
 
-def _rotate(h: Tensor, decay: Tensor) -> Tensor:
-    """Lambda h: (..., 2D) times (2D,), as complex numbers."""
-    h_re, h_im = h.chunk(2, -1)
-    d_re, d_im = decay.chunk(2)
-    return torch.cat((h_re * d_re - h_im * d_im, h_re * d_im + h_im * d_re), -1)
-
-
 def _sequential(inputs: Tensor, decay: Tensor, rows: Rows) -> Tensor:
     """The definition, token by token. Differentiated by autograd."""
     first, last = set(rows.first.tolist()), rows.tokens
     states: list[Tensor] = []
     for k in range(last):
-        states.append(inputs[k] if k in first else _rotate(states[-1], decay) + inputs[k])
+        states.append(inputs[k] if k in first else decay * states[-1] + inputs[k])
     return torch.stack(states) if states else inputs
 
 
@@ -179,8 +178,11 @@ class _Scan(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, inputs: Tensor, decay: Tensor, rows: Rows) -> Tensor:
-        forward = _stepwise if rows.method == "stepwise" else _recursive
-        states = forward(inputs, decay, rows)
+        if rows.method == "stepwise":
+            states = _stepwise(inputs, decay, rows)
+        else:
+            assert rows.starts is not None
+            states = _algorithm_1(inputs, decay, rows.starts, rows.longest)
         ctx.save_for_backward(states, decay)
         ctx.rows = rows
         return states
@@ -188,71 +190,39 @@ class _Scan(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
         states, decay = ctx.saved_tensors
-        backward = _stepwise_gradient if ctx.rows.method == "stepwise" else _recursive_gradient
-        return *backward(grads[0], states, decay, ctx.rows), None
+        rows: Rows = ctx.rows
+        back = decay.conj().resolve_conj()
+        if rows.method == "stepwise":
+            g = _stepwise_back(grads[0], back, rows)
+        else:
+            assert rows.ends is not None
+            mirrored_starts = rows.tokens - 1 - rows.ends.flip(0)
+            g = _algorithm_1(grads[0].flip(0), back, mirrored_starts, rows.longest).flip(0)
+        grad_decay = (states[rows.previous].conj() * g[rows.later]).sum(0)
+        return g, grad_decay, None
 
 
 def _stepwise(inputs: Tensor, decay: Tensor, rows: Rows) -> Tensor:
-    half = decay.shape[0] // 2
-    d_re, d_im = decay[:half].repeat(2), decay[half:]
     states = inputs.clone()
-    blocks = states.split(rows.steps)
-    blocks_re = states[:, :half].split(rows.steps)
-    blocks_im = states[:, half:].split(rows.steps)
-    for k in range(1, len(rows.steps)):
-        n = rows.steps[k]  # the first n rows of step k-1 are still alive
-        blocks[k].addcmul_(blocks[k - 1][:n], d_re)
-        blocks_re[k].addcmul_(blocks_im[k - 1][:n], d_im, value=-1)
-        blocks_im[k].addcmul_(blocks_re[k - 1][:n], d_im)
+    steps = states.split(rows.steps)
+    for k in range(1, len(steps)):  # the first rows of step k - 1 are still alive
+        steps[k].addcmul_(steps[k - 1][: rows.steps[k]], decay)
     return states
 
 
-def _stepwise_gradient(
-    grad: Tensor, states: Tensor, decay: Tensor, rows: Rows
-) -> tuple[Tensor, Tensor]:
-    half = decay.shape[0] // 2
-    d_re, d_im = decay[:half].repeat(2), decay[half:]
-    grad = grad.clone()
-    g, h = grad.split(rows.steps), states.split(rows.steps)
-    g_re, g_im = grad[:, :half].split(rows.steps), grad[:, half:].split(rows.steps)
-    h_re, h_im = states[:, :half].split(rows.steps), states[:, half:].split(rows.steps)
-    along = grad.new_zeros(rows.steps[0], 2 * half)  # h_re g_re | h_im g_im, by row
-    across = grad.new_zeros(rows.steps[0], half)  # h_re g_im - h_im g_re, by row
-    for k in range(len(rows.steps) - 1, 0, -1):
-        n = rows.steps[k]
-        g[k - 1][:n].addcmul_(g[k], d_re)
-        g_re[k - 1][:n].addcmul_(g_im[k], d_im)
-        g_im[k - 1][:n].addcmul_(g_re[k], d_im, value=-1)
-        along[:n].addcmul_(h[k - 1][:n], g[k])
-        across[:n].addcmul_(h_re[k - 1][:n], g_im[k])
-        across[:n].addcmul_(h_im[k - 1][:n], g_re[k], value=-1)
-    along_sum = along.sum(0)
-    return grad, torch.cat((along_sum[:half] + along_sum[half:], across.sum(0)))
-
-
-def _recursive(inputs: Tensor, decay: Tensor, rows: Rows) -> Tensor:
-    assert rows.starts is not None
-    states = _algorithm_1(_complex(inputs), _complex(decay), rows.starts, rows.longest)
-    return _real(states)
-
-
-def _recursive_gradient(
-    grad: Tensor, states: Tensor, decay: Tensor, rows: Rows
-) -> tuple[Tensor, Tensor]:
-    assert rows.starts is not None and rows.ends is not None
-    mirrored_starts = rows.tokens - 1 - rows.ends.flip(0)
-    mirrored = _complex(grad).flip(0)
-    g = _algorithm_1(mirrored, _complex(decay).conj(), mirrored_starts, rows.longest).flip(0)
-    inside = (rows.starts[1:] < torch.arange(1, rows.tokens, device=grad.device))[:, None]
-    grad_decay = (_complex(states)[:-1].conj() * g[1:] * inside).sum(0)
-    return _real(g), _real(grad_decay)
+def _stepwise_back(grad: Tensor, decay: Tensor, rows: Rows) -> Tensor:
+    g = grad.clone()
+    steps = g.split(rows.steps)
+    for k in range(len(steps) - 1, 0, -1):
+        steps[k - 1][: rows.steps[k]].addcmul_(steps[k], decay)
+    return g
 
 
 def _algorithm_1(inputs: Tensor, decay: Tensor, starts: Tensor, longest: int) -> Tensor:
     """Recursive parallelization: blocks of l states are scanned; two neighbours make one of 2l by
     adding Lambda^(j+1) times the left block's last state to the right block's j-th.
 
-    inputs: (N, D) complex; starts: (N,) where each token's row starts: a state that belongs to a
+    inputs: (N, D); starts: (N,) where each token's row starts: a state that belongs to a
     later row than the left block's last takes nothing from it. No row being longer than
     `longest`, only that many states of a right block can take anything.
     """
@@ -274,11 +244,3 @@ def _algorithm_1(inputs: Tensor, decay: Tensor, starts: Tensor, longest: int) ->
         if powers.shape[0] < longest:
             powers = torch.cat((powers, powers * powers[-1]))
     return states[:tokens]
-
-
-def _complex(x: Tensor) -> Tensor:
-    return torch.complex(*x.chunk(2, -1))
-
-
-def _real(x: Tensor) -> Tensor:
-    return torch.cat((x.real, x.imag), -1)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from engine.recommender import Scored
 
 BLOCK = 8_192
-"""Events that the baselines take at a time, beside the engine."""
+"""Events that the baselines take at a time, behind the engine."""
 
 ScoreAndLearn = Callable[[EventBatch], "Scored"]
 """Ranks each event of a micro-batch with what was known before it, then learns it."""
@@ -106,9 +106,10 @@ def run(
     """Drive the engine (where there is one) and the named baselines over an ordered stream.
 
     The engine gets `batch` in micro-batches, or takes them from `feed` where the events travel
-    through a broker. The baselines run in threads beside it; they are exact after every event
-    whatever the micro-batch, and `watch` may wrap each of them. Models come back in the order
-    engine, lrurec, baselines as named.
+    through a broker. The baselines are exact after every event whatever the micro-batch, and
+    `watch` may wrap each of them; they run side by side in threads while the engine waits, as its
+    own threads suffer from any beside them. Models come back in the order engine, lrurec,
+    baselines as named.
 
     Raises ValueError for an unknown baseline, and where `feed` brings another number of events.
     """
@@ -138,19 +139,19 @@ def run(
             so_far = leading.cumulative()
             progress(leading.events, total, so_far["recall@10"], so_far["ndcg@10"])
 
-    with ThreadPoolExecutor(max(1, (os.cpu_count() or 1) - bool(score_and_learn))) as pool:
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in range(0, total, BLOCK):
             block = slice(start, min(start + BLOCK, total))
-            futures = [
-                pool.submit(model.rank_and_learn, rows.users[block], rows.items[block])
-                for model in models
-            ]
             while score_and_learn is not None and leading.events < block.stop:
                 part = _next(micro_batches, leading.events, total)
                 sent = batch[leading.events : leading.events + len(part)]
                 in_order = in_order and list(part.users) == list(sent.users)
                 scored.append(score_and_learn(part))
                 report_progress(scored[-1].ranks["engine"], scored[-1].reasons)
+            futures = [
+                pool.submit(model.rank_and_learn, rows.users[block], rows.items[block])
+                for model in models
+            ]
             for collected, future in zip(baseline_ranks, futures, strict=True):
                 collected.append(future.result())
             if score_and_learn is None and models:

@@ -55,7 +55,8 @@ def test_the_prediction_is_the_least_squares_solution_with_ridge() -> None:
     predicted = np.tile(expected[0], (5, 1))
     for b, q in np.argwhere(recent >= 0):
         predicted[b] += GAP_DECAY**q * expected[1 + recent[b, q]]
-    found = expert.scores(torch.from_numpy(recent), torch.from_numpy(popularity).float())
+    found = torch.empty(popularity.shape)
+    expert.scores(torch.from_numpy(recent), torch.from_numpy(popularity).float(), out=found)
     by_hand = POPULARITY_SHARE * popularity + predicted.clip(min=0)
     np.testing.assert_allclose(found, by_hand, rtol=1e-3, atol=1e-4)
 
@@ -87,7 +88,8 @@ def test_places_go_to_the_most_popular_items_and_memory_stays(
     assert expert.slot_of[expert.item_of[1:]].tolist() == list(range(1, 41))
     assert (expert.slot_of > 0).sum() == 40
     assert sum(item >= 40 for item in placed) >= 35
-    scores = expert.scores(torch.full((1, 20), 5), torch.zeros(1, 80))
+    scores = torch.empty(1, 80)
+    expert.scores(torch.full((1, 20), 5), torch.zeros(1, 80), out=scores)
     assert (scores[0, expert.slot_of == 0] == 0).all()
 
 

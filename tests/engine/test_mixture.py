@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from engine.context import WINDOW
 from engine.mixture import SHARE, Mixture, contexts_of
+from engine.opinions import Opinions
 
 CPU = torch.device("cpu")
 EXPERTS, ITEMS = 3, 20
@@ -27,9 +31,21 @@ def opinions(right: NDArray[np.int64], seed: int) -> tuple[Tensor, NDArray[np.in
     return logs, items[:, 0].numpy()
 
 
-def contexts(events: int) -> NDArray[np.int64]:
+def said(logs: Tensor) -> Opinions:
+    """Opinions with these logarithms (B, M, I), up to a constant that must not matter."""
+    room = torch.zeros_like(logs[:, :1])
+    return Opinions(weights=0.5 * logs.exp(), logs=torch.cat([logs + 3.0, room], dim=1))
+
+
+def contexts(events: int) -> Tensor:
     random = np.random.default_rng(0)
-    return contexts_of(random.integers(0, 60, events), random.exponential(600.0, events))
+    columns = (
+        random.integers(0, 5, (events, WINDOW)),
+        random.integers(0, 60, events),
+        random.exponential(600.0, events),
+        random.integers(0, 500, events),
+    )
+    return contexts_of(*(torch.from_numpy(column) for column in columns))
 
 
 def losses(
@@ -38,7 +54,7 @@ def losses(
     """Nats of each event under the mixture (B,), which learns meanwhile, and the experts (B, M)."""
     mixture, where = Mixture(EXPERTS, CPU), contexts(len(items))
     answers = [
-        mixture.mix_and_learn(logs[s], torch.zeros(len(items[s]), ITEMS), where[s], items[s])
+        mixture.mix_and_learn(said(logs[s]), torch.ones(len(items[s]), ITEMS), where[s], items[s])
         for s in (slice(start, start + batch) for start in range(0, len(items), batch))
     ]
     events = np.arange(len(items))
@@ -88,42 +104,40 @@ def tensors(mixture: Mixture) -> dict[str, Tensor]:
 def experienced() -> Mixture:
     mixture = Mixture(EXPERTS, CPU)
     logs, items = opinions(np.full(64, 1), seed=4)
-    mixture.mix_and_learn(logs, torch.zeros(64, ITEMS), contexts(64), items)
+    mixture.mix_and_learn(said(logs), torch.ones(64, ITEMS), contexts(64), items)
     return mixture
 
 
-def some_masked(events: int) -> Tensor:
-    """Half of the items are no candidates, another half for each event."""
-    masked = torch.zeros(events, ITEMS)
-    masked[normal(events, ITEMS, seed=5) > 0] = -torch.inf
-    return masked
+def some_candidates(events: int) -> Tensor:
+    """Half of the items, another half for each event."""
+    return (normal(events, ITEMS, seed=5) > 0).float()
 
 
 def test_a_query_and_an_event_get_the_same_answer_from_the_same_weights() -> None:
-    mixture, masked = experienced(), some_masked(40)
+    mixture, candidates = experienced(), some_candidates(40)
     logs, items = opinions(np.full(40, 1), seed=6)
-    items = np.where(torch.isinf(masked)[np.arange(40), items], -1, items)
-    asked = mixture.mix(logs, masked, contexts(40))
-    scored = mixture.mix_and_learn(logs, masked, contexts(40), items)
+    items = np.where(candidates[np.arange(40), items] == 0, -1, items)
+    asked = mixture.mix(said(logs), candidates, contexts(40))
+    scored = mixture.mix_and_learn(said(logs), candidates, contexts(40), items)
     torch.testing.assert_close(asked, scored, rtol=0, atol=0)
 
 
 def test_answers_are_probabilities_over_the_candidates() -> None:
-    masked = some_masked(40)
-    logs = opinions(np.full(40, 1), seed=7)[0] + 3.0  # need not be normalised
-    answer = experienced().mix(logs, masked, contexts(40))
+    candidates = some_candidates(40)
+    logs, _ = opinions(np.full(40, 1), seed=7)
+    answer = experienced().mix(said(logs), candidates, contexts(40))
     torch.testing.assert_close(answer.sum(1), torch.ones(40))
-    assert (answer[torch.isinf(masked)] == 0).all()
-    assert (answer[~torch.isinf(masked)] > 0).all()
+    assert (answer[candidates == 0] == 0).all()
+    assert (answer[candidates == 1] > 0).all()
 
 
 def test_a_query_and_events_without_a_rankable_item_change_nothing() -> None:
     mixture = experienced()
     before = tensors(mixture)
     logs, _ = opinions(np.full(10, 1), seed=8)
-    masked = torch.zeros(10, ITEMS)
-    mixture.mix(logs, masked, contexts(10))
-    mixture.mix_and_learn(logs, masked, contexts(10), np.full(10, -1))
+    candidates = torch.ones(10, ITEMS)
+    mixture.mix(said(logs), candidates, contexts(10))
+    mixture.mix_and_learn(said(logs), candidates, contexts(10), np.full(10, -1))
     after = tensors(mixture)
     assert before.keys() == after.keys()
     for name in before:
@@ -132,19 +146,30 @@ def test_a_query_and_events_without_a_rankable_item_change_nothing() -> None:
 
 def test_events_to_learn_from_weigh_the_same_beside_others() -> None:
     logs, items = opinions(np.full(40, 1), seed=9)
-    masked, where = torch.zeros(40, ITEMS), contexts(40)
+    candidates, where = torch.ones(40, ITEMS), contexts(40)
     alone, beside = experienced(), experienced()
-    alone.mix_and_learn(logs[::2], masked[::2], where[::2], items[::2])
-    beside.mix_and_learn(logs, masked, where, np.where(np.arange(40) % 2, -1, items))
+    alone.mix_and_learn(said(logs[::2]), candidates[::2], where[::2], items[::2])
+    learned = np.where(np.arange(40) % 2, -1, items)
+    beside.mix_and_learn(said(logs), candidates, where, learned)
     for name, tensor in tensors(alone).items():
         torch.testing.assert_close(tensors(beside)[name], tensor, msg=name)
 
 
 def test_contexts_begin_at_their_bounds() -> None:
-    lengths = np.array([0, 1, 2, 199, 200, 10_000])
-    gaps = np.array([np.inf, 0.0, 0.99, 1.0, 86_399.0, 86_400.0])
-    by_length, by_gap = contexts_of(lengths, gaps).T
-    assert (np.diff(by_length) >= 0).all()
-    assert len(set(by_length.tolist())) == 5
+    lengths = torch.tensor([0, 1, 2, 199, 200, 10_000])
+    gaps = torch.tensor([torch.inf, 0.0, 0.99, 1.0, 86_399.0, 86_400.0], dtype=torch.float64)
+    supports = torch.tensor([0.0, 1.0, 2.0, 3.0, 799.0, 800.0])
+    recent = torch.full((6, WINDOW), -1)
+    recent[:, :4] = torch.tensor(
+        [[1, -1, -1, -1], [1, 1, -1, -1], [1, 2, 1, 1], [1, 2, 3, 1], [1, 2, 3, 3], [4, 3, 2, 1]]
+    )
+    kinds = contexts_of(recent, lengths, gaps, supports).T.tolist()
+    by_length, by_gap, by_support, by_pattern = kinds
+    assert by_length == sorted(by_length)
+    assert len(set(by_length)) == 5
     assert by_length[4] == by_length[5]
     assert by_gap[1] == by_gap[2] < by_gap[3] < by_gap[4] < by_gap[5] < by_gap[0]
+    assert by_support[0] < by_support[1] == by_support[2] < by_support[3] < by_support[4]
+    assert by_support[4] < by_support[5]
+    assert [kind - by_pattern[0] for kind in by_pattern] == [0, 1, 2, 3, 4, 4]
+    assert all(max(a) < min(b) for a, b in itertools.pairwise(kinds))

@@ -26,7 +26,9 @@ def asked(expert: OwnHistory, newest_first: list[int], items: int = 10) -> torch
     recent = torch.full((1, WINDOW), -1)
     recent[0, : len(newest_first)] = torch.tensor(newest_first)
     popularity = torch.full((1, items), 1.0 / items)
-    return expert.scores(recent, torch.tensor([300.0], dtype=torch.float64), popularity)[0]
+    gap, scores = torch.tensor([300.0], dtype=torch.float64), torch.empty(1, items)
+    expert.scores(recent, gap, popularity, out=scores)
+    return scores[0]
 
 
 def test_an_item_comes_back_after_as_many_events_as_it_did_before() -> None:

@@ -104,19 +104,17 @@ def recall(ranks: NDArray[np.int64], k: int = 10) -> float:
 
 
 def test_the_size_of_a_micro_batch_hardly_matters() -> None:
-    """LRURec ranks alike; the mixture's weights lag by 32 events at most, whatever the size, and
-    the counts of the rules by a micro-batch: 256 events are much only for so short a stream."""
-    events = markov_stream(50, 60, 1_600, predictability=0.5, seed=4)
+    """LRURec ranks alike; the mixture's weights lag by some events at most, whatever the size,
+    and the counts of the rules by a micro-batch."""
+    events = markov_stream(100, 60, 2_000, predictability=0.5, seed=4)
     one, some, many = (scored(size, events) for size in (1, 32, 256))
     for other in (some, many):
         np.testing.assert_array_equal(one.reasons, other.reasons)
         np.testing.assert_array_equal(one.new_user, other.new_user)
-        same = one.ranks["lrurec"] == other.ranks["lrurec"]
-        assert same[~one.new_user].mean() > 0.999
-    expected = recall(one.ranks["engine"][800:])
-    assert expected > 0.4
-    assert recall(some.ranks["engine"][800:]) == pytest.approx(expected, abs=0.005)
-    assert recall(many.ranks["engine"][800:]) == pytest.approx(expected, abs=0.015)
+        np.testing.assert_array_equal(one.ranks["lrurec"], other.ranks["lrurec"])
+        expected, found = (recall(scores.ranks["engine"][800:]) for scores in (one, other))
+        assert expected > 0.4
+        assert found == pytest.approx(expected, abs=0.01)
 
 
 def test_an_item_can_be_recommended_right_after_it_was_first_seen() -> None:

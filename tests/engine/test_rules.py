@@ -64,13 +64,14 @@ def asked() -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("batch", [1, 7, 256])
 def test_scores_are_those_of_the_formula_after_any_cut_into_batches(batch: int) -> None:
     recent, popularity = asked()
-    found = learned(batch).scores(recent, popularity)
+    found = torch.empty(len(recent), len(SETTINGS), popularity.shape[1])
+    learned(batch).scores(recent, popularity, out=found)
     for k, setting in enumerate(SETTINGS):
         by_hand = ByHand(setting)
         for b in range(len(recent)):
             items = [item for item in recent[b].tolist() if item >= 0]
             expected = by_hand.scores(items, popularity[b].double().numpy())
-            np.testing.assert_allclose(found[k, b], expected, rtol=1e-4)
+            np.testing.assert_allclose(found[b, k], expected, rtol=1e-4)
 
 
 def counts_of(table: Rows, items: int) -> Tensor:

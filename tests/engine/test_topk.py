@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from engine.topk import best, candidate_mask, ranks_of, uniform_draws
+from engine.topk import best, candidates_of, ranks_of, uniform_draws
 
 
 def test_equal_scores_are_broken_by_the_draw_and_never_for_free() -> None:
@@ -34,8 +34,7 @@ def test_a_draw_depends_on_the_seed_and_the_event_alone() -> None:
 
 def test_only_items_met_before_and_not_excluded_can_be_recommended() -> None:
     seen = (torch.tensor([0, 1, 1]), torch.tensor([1, 0, 2]))
-    mask = candidate_mask(torch.tensor([2, 4]), seen, events=2, items=5)
-    assert torch.isfinite(mask).nonzero().tolist() == [[0, 0], [1, 1], [1, 3]]
-    assert (mask[torch.isfinite(mask)] == 0).all()
-    items, scores = best(mask[1] + torch.arange(5), k=3)
+    candidates = candidates_of(torch.tensor([2, 4]), seen, events=2, items=5)
+    assert candidates.tolist() == [[1, 0, 0, 0, 0], [0, 1, 0, 1, 0]]
+    items, scores = best(candidates[1].log() + torch.arange(5), k=3)
     assert (items, scores) == ([3, 1], [3.0, 1.0])
