@@ -67,11 +67,11 @@ def label_ends(axes: Axes, last: Mapping[str, float], styles: Mapping[str, Style
     heights = {name: (value - low) / (high - low) for name, value in last.items()}
     for name, height in spread(heights, gap=0.06).items():
         axes.plot(
-            [1.025, 1.085], [height] * 2, transform=axes.transAxes, clip_on=False, **styles[name]
+            [1.025, 1.08], [height] * 2, transform=axes.transAxes, clip_on=False, **styles[name]
         )
         axes.annotate(
             name,
-            (1.1, height),
+            (1.105, height),
             xycoords="axes fraction",
             va="center",
             fontsize=8,
