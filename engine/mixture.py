@@ -74,9 +74,7 @@ class Mixture:
         self.linear[m:] = 0.375
         self._one = torch.eye(m + 1, device=device)
 
-    def mix(
-        self, opinions: Opinions, candidates: Tensor, contexts: NDArray[np.int64]
-    ) -> Tensor:
+    def mix(self, opinions: Opinions, candidates: Tensor, contexts: NDArray[np.int64]) -> Tensor:
         """Probabilities (B, I) under the present weights, 0 for what is no candidate; nothing is
         learned.
 

@@ -230,9 +230,7 @@ class Recommender:
         known = torch.from_numpy(context.known).to(self.device)
         recent = torch.from_numpy(context.recent).to(self.device)
         gap = torch.from_numpy(context.gap).to(self.device)
-        opinions = self.experts.opinions(
-            context, len(self.items), recent, gap, hidden, self.model
-        )
+        opinions = self.experts.opinions(context, len(self.items), recent, gap, hidden, self.model)
         seen = None
         if not self.config.repeats:
             rows, columns = context.seen
