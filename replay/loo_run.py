@@ -126,8 +126,8 @@ class LooRun:
         """
         if max_steps is not None and max_steps < self.step:
             raise ValueError(
-                f"max_steps: {max_steps}, but the run in {self.folder} has {self.step} steps behind "
-                "it; give more, or another --run DIR"
+                f"max_steps: {max_steps}, but the run in {self.folder} has {self.step} steps "
+                "behind it; give more, or another --run DIR"
             )
         config = self.config
         begun = self._clock() - self.seconds

@@ -16,7 +16,7 @@ from replay.leave_one_out import Split, split
 from replay.loo_run import LooConfig, LooRun, paper_config
 
 CONFIG = LooConfig("video", "ab" * 32, max_length=8, evaluate_every=5, dropout=0.2)
-ITEMS = 25
+ITEMS = 40
 
 
 @pytest.fixture(autouse=True)
@@ -45,10 +45,10 @@ def without_seconds(curve: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def test_a_run_learns_the_walk_and_says_so(walks: Split, tmp_path: Path) -> None:
-    run = trained(walks, tmp_path / "run", 200, replace(CONFIG, evaluate_every=100))
+    run = trained(walks, tmp_path / "run", 60, replace(CONFIG, evaluate_every=40))
     result = loo_report.to_json(run)
-    assert result["metrics"]["recall@10"] > 0.9
-    assert [entry["step"] for entry in result["curve"]] == [100, 200]
+    assert result["metrics"]["ndcg@10"] > 0.8
+    assert [entry["step"] for entry in result["curve"]] == [40, 60]
     assert result["curve"][1]["loss"] < result["curve"][0]["loss"]
     assert result["paper"] == {"recall@10": 0.1134, "ndcg@10": 0.0620}
     expected = 100 * (result["metrics"]["ndcg@10"] / 0.0620 - 1)
