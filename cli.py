@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.console import Console
 
-from connectors import codec, files, streams
+from connectors import codec, files, interactions, streams
 from connectors import settings as configuration
 from connectors.base import ConnectorError
 from connectors.kafka_settings import KafkaSettings
@@ -334,6 +334,64 @@ def compare(
         print_json(found.as_json())
     else:
         Console().print(versus.to_table(found))
+
+
+@cli.command()
+@click.argument("data_set", type=click.Choice(interactions.DATA_SETS))
+@option("--data DIR", "Folder with DATA_SET.txt.gz.", default=".")
+@option("--run DIR", "Folder that the run is kept in [runs/loo-DATA_SET].", "folder", type=PATH)
+@option("--max-steps N", "Evaluate and end after so many.", type=click.IntRange(1))
+@option("--dropout X", "Instead of the paper's.", type=float)
+@option("--weight-decay X", "Instead of the paper's.", type=float)
+@option(
+    "--precision",
+    "Of scores in training [float32]; bfloat16 is quicker where the processor has it.",
+    type=click.Choice(["float32", "bfloat16"]),
+)
+@option("--seed N", "Seed of everything random [0].", type=click.IntRange(0, 2**32 - 1))
+@option("--device NAME", "Where tensors live: auto, cpu or cuda[:n] [auto].", default="auto")
+@option("--json FILE", "Save the result as JSON.", "json_file", type=PATH)
+@example(
+    "lrustream loo video --data loo",
+    "lrustream loo ml-1m --data loo --seed 1 --run runs/ml-1m-1 --json ml-1m-1.json",
+)
+def loo(
+    data_set: str,
+    data: str,
+    folder: Path | None,
+    max_steps: int | None,
+    device: str,
+    json_file: Path | None,
+    **given: Any,
+) -> None:
+    """Train and test LRURec as the paper does, leave-one-out.
+
+    Ctrl-C and SIGTERM stop it; the same command goes on where it stopped, and ends with the
+    numbers it would have had. The folder of the run keeps the curve and the result.
+    """
+    from replay import loo_report
+    from replay.leave_one_out import split
+    from replay.loo_run import LooRun, paper_config
+    from replay.progress import training_bar
+    from replay.report import sha256_of
+
+    folder = folder or Path("runs") / f"loo-{data_set}"
+    path = interactions.find(data_set, data)
+    config = paper_config(data_set, sha256_of(path), device, **given)
+    run = LooRun(split(*interactions.read_interactions(path)), config, folder)
+    if json_file:
+        json_file.open("a").close()  # what cannot be written is better said before the training
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: run.stop())
+    with training_bar(data_set) as progress:
+        run.train(progress, max_steps)
+    if run.stopped:
+        click.echo(f"stopped after {run.step:,} steps; the same command goes on", err=True)
+        return
+    result = loo_report.to_json(run)
+    for file in filter(None, (folder / "result.json", json_file)):
+        loo_report.save_json(result, file)
+    Console().print(loo_report.to_table(result))
 
 
 @cli.command("import")

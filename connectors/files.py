@@ -81,7 +81,7 @@ def read_events(
     given = {role: name for role, name in named.items() if name is not None}
     _check_option("format", format, FORMATS)
     _check_option("time unit", time_unit, PER_SECOND)
-    content = _content(path)
+    content = read_content(path)
     kind = format or _format_of(path, content)
     try:
         if kind == "parquet":
@@ -109,7 +109,7 @@ def read_titles(path: str | Path) -> dict[str, str]:
     ratings. Raises FileFormatError.
     """
     path = Path(path)
-    content = _content(path)
+    content = read_content(path)
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -220,7 +220,7 @@ def _cells(column: Any) -> list[Any]:
     return column.to_pylist()
 
 
-def _content(path: Path) -> bytes:
+def read_content(path: Path) -> bytes:
     """The bytes of a file, decompressed where they start like gzip."""
     try:
         content = path.read_bytes()

@@ -55,18 +55,18 @@ class TrainConfig:
 
     learning_rate: float = 1e-3
     weight_decay: float = 0.01
+    epsilon: float = 1e-8
     clip_norm: float = 5.0
     negatives: int | None = None
     chunk: int = 512
     precision: Precision = "float32"
 
     def __post_init__(self) -> None:
-        if self.learning_rate <= 0 or self.clip_norm <= 0 or self.weight_decay < 0:
-            raise ValueError(
-                f"learning_rate={self.learning_rate}, clip_norm={self.clip_norm}, "
-                f"weight_decay={self.weight_decay}: the first two must be above 0, "
-                "the third 0 or more"
-            )
+        for name in ("learning_rate", "epsilon", "clip_norm"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name}={getattr(self, name)}: must be above 0")
+        if not self.weight_decay >= 0:
+            raise ValueError(f"weight_decay={self.weight_decay}: must be 0 or more")
         if self.chunk < 1:
             raise ValueError(f"chunk={self.chunk}: must be at least 1 token")
         if self.negatives is not None and self.negatives < 1:

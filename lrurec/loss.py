@@ -104,22 +104,22 @@ class _FullSoftmax(torch.autograd.Function):
     ) -> Tensor:
         items, width = embedding.shape
         grad_hidden = torch.empty_like(hidden)
-        grads = hidden.new_zeros(width + 1, items)  # of [embedding | bias], transposed
+        grads = hidden.new_zeros(items, width + 1)  # of [embedding | bias]
         total = hidden.new_zeros(())
-        columns, low_bias = embedding.to(dtype).t().contiguous(), bias.to(dtype)
+        low_embedding, low_bias = embedding.to(dtype), bias.to(dtype)
         tiny = torch.finfo(hidden.dtype).tiny
         for begin in range(0, len(hidden), chunk):
             part = slice(begin, begin + chunk)
             h, target, share = hidden[part], targets[part], shares[part, None]
-            logits = (h.to(dtype) @ columns).add_(low_bias)  # (chunk, I + 1)
+            logits = F.linear(h.to(dtype), low_embedding, low_bias)  # (chunk, I + 1)
             delta = torch.softmax(logits, 1, out=logits)
             at_target = (torch.arange(len(h), device=h.device), target)
             likelihood = delta[at_target].to(hidden.dtype)
             total -= likelihood.clamp_min(tiny).log() @ share[:, 0]
             delta[at_target] -= 1
-            grad_hidden[part] = (delta @ columns.t()).to(hidden.dtype).mul_(share)
-            grads += torch.cat((h * share, share), 1).to(dtype).t() @ delta
-        grad_embedding, grad_bias = grads[:-1].t(), grads[-1]
+            grad_hidden[part] = (delta @ low_embedding).to(hidden.dtype).mul_(share)
+            grads += delta.t() @ torch.cat((h * share, share), 1).to(dtype)
+        grad_embedding, grad_bias = grads[:, :-1], grads[:, -1]
         ctx.save_for_backward(grad_hidden, grad_embedding, grad_bias)
         return total
 

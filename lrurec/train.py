@@ -29,6 +29,7 @@ class Trainer:
             model.parameters(),
             lr=config.learning_rate,
             weight_decay=config.weight_decay,
+            eps=config.epsilon,
             fused=True,
         )
 

@@ -1,8 +1,8 @@
-"""Models as files: our own format, and published checkpoints of the authors' code.
+"""Models and trainings as files: our own formats, and published checkpoints of the authors' code.
 
-Ours is one safetensors file: the parameters by name, and in its header, as JSON, the format
-version, the sizes, and whatever the caller wants kept beside them. Nothing here ever unpickles
-anything but tensors and plain containers.
+Ours are one safetensors file each: the tensors by name, and in its header, as JSON, the format
+version, a model's sizes, and whatever the caller wants kept beside them. Nothing here ever
+unpickles anything but tensors and plain containers.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -20,8 +20,10 @@ from torch import Tensor
 
 from lrurec.config import ModelConfig
 from lrurec.model import LRURec
+from lrurec.train import Trainer
 
-FORMAT = "lrurec"
+Kind = Literal["model", "training"]
+FORMATS: dict[Kind, str] = {"model": "lrurec", "training": "lrurec training"}
 VERSION = 1
 
 
@@ -30,20 +32,8 @@ def save(path: str | Path, model: LRURec, extra: Mapping[str, Any] | None = None
 
     Raises OSError where that cannot be.
     """
-    header = {
-        "format": FORMAT,
-        "version": str(VERSION),
-        "config": json.dumps(asdict(model.config)),
-        "extra": json.dumps(dict(extra or {})),
-    }
-    tensors = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
-    target = Path(path)
-    partial = target.with_name(target.name + ".partial")
-    try:
-        save_file(tensors, partial, metadata=header)
-    except SafetensorError as error:
-        raise OSError(f"{path}: cannot be written; give another one: {_one_line(error)}") from error
-    partial.replace(target)
+    config = {"config": json.dumps(asdict(model.config))}
+    _write(Path(path), "model", model.state_dict(), extra or {}, **config)
 
 
 def load(path: str | Path) -> LRURec:
@@ -51,17 +41,37 @@ def load(path: str | Path) -> LRURec:
 
     Raises FileNotFoundError, and ValueError where the file is not a model of this format version.
     """
-    header = _header(path)
+    header = _header(path, "model")
     try:
         return _build(ModelConfig(**json.loads(header["config"])), load_file(path))
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"{path}: sizes and tensors do not fit: {_one_line(error)}") from error
 
 
-def load_extra(path: str | Path) -> dict[str, Any]:
-    """What `save` was given as `extra`, without reading the tensors. Raises as `load`."""
-    extra: dict[str, Any] = json.loads(_header(path).get("extra", "{}"))
+def load_extra(path: str | Path, kind: Kind = "model") -> dict[str, Any]:
+    """What `save`, or `save_training`, was given as `extra`, without reading the tensors.
+
+    Raises as `load`.
+    """
+    extra: dict[str, Any] = json.loads(_header(path, kind).get("extra", "{}"))
     return extra
+
+
+def save_training(path: str | Path, trainer: Trainer, extra: Mapping[str, Any]) -> None:
+    """Write all that `Trainer.state_dict` holds, and `extra`; otherwise as `save`."""
+    _write(Path(path), "training", trainer.state_dict(), extra)
+
+
+def load_training(path: str | Path, trainer: Trainer) -> None:
+    """Bring `trainer` to where the saved one was; its model must have the same sizes.
+
+    Raises as `load`.
+    """
+    _header(path, "training")
+    try:
+        trainer.load_state_dict(load_file(path))
+    except (KeyError, RuntimeError, SafetensorError) as error:
+        raise ValueError(f"{path}: not a state of this training: {_one_line(error)}") from error
 
 
 def import_checkpoint(path: str | Path, dropout: float = 0.2) -> LRURec:
@@ -142,16 +152,34 @@ def _build(config: ModelConfig, tensors: Mapping[str, Tensor]) -> LRURec:
     return model.eval()
 
 
-def _header(path: str | Path) -> dict[str, str]:
+def _write(
+    target: Path, kind: Kind, tensors: Mapping[str, Tensor], extra: Mapping[str, Any], **header: str
+) -> None:
+    header |= {
+        "format": FORMATS[kind],
+        "version": str(VERSION),
+        "extra": json.dumps(dict(extra)),
+    }
+    stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    partial = target.with_name(target.name + ".partial")
+    try:
+        save_file(stored, partial, metadata=header)
+    except SafetensorError as error:
+        message = f"{target}: cannot be written; give another one: {_one_line(error)}"
+        raise OSError(message) from error
+    partial.replace(target)
+
+
+def _header(path: str | Path, kind: Kind) -> dict[str, str]:
     if not Path(path).exists():
-        raise FileNotFoundError(f"{path}: no such model file")
+        raise FileNotFoundError(f"{path}: no such {kind} file")
     try:
         with safe_open(path, framework="pt") as file:
             header: dict[str, str] = file.metadata() or {}
     except SafetensorError as error:
-        raise ValueError(f"{path}: not a model file: {_one_line(error)}") from error
-    if header.get("format") != FORMAT:
-        raise ValueError(f"{path}: a safetensors file, but not a model of this project")
+        raise ValueError(f"{path}: not a {kind} file: {_one_line(error)}") from error
+    if header.get("format") != FORMATS[kind]:
+        raise ValueError(f"{path}: a safetensors file, but not a {kind} of this project")
     if header.get("version") != str(VERSION):
         raise ValueError(
             f"{path}: format version {header.get('version')}, this program reads {VERSION}; "

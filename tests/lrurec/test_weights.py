@@ -7,9 +7,18 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from lrurec.config import ModelConfig
+from lrurec.batches import pack
+from lrurec.config import ModelConfig, TrainConfig
 from lrurec.model import LRURec
-from lrurec.weights import import_checkpoint, load, load_extra, save
+from lrurec.train import Trainer
+from lrurec.weights import (
+    import_checkpoint,
+    load,
+    load_extra,
+    load_training,
+    save,
+    save_training,
+)
 
 
 @pytest.fixture
@@ -27,6 +36,29 @@ def test_a_saved_model_comes_back(model, tmp_path):
         assert torch.equal(one, other), name
     assert load_extra(path) == {"version": 3, "note": "ä"}
     assert [p.name for p in tmp_path.iterdir()] == ["model.safetensors"]
+
+
+def test_a_saved_training_comes_back(model, tmp_path):
+    path = tmp_path / "training.safetensors"
+    batch = pack([torch.arange(1, 8).numpy()], 10)
+    trainer = Trainer(model, TrainConfig(), seed=0)
+    trainer.step(batch)
+    save_training(path, trainer, {"step": 1})
+    again = Trainer(LRURec(model.config, seed=9), TrainConfig(), seed=9)
+    load_training(path, again)
+    assert load_extra(path, "training") == {"step": 1}
+    assert again.step(batch) == trainer.step(batch)
+    assert again.step(batch) == trainer.step(batch)  # the moments came along
+
+
+def test_a_training_is_no_model_and_fits_its_own_sizes_alone(model, tmp_path):
+    path = tmp_path / "training.safetensors"
+    save_training(path, Trainer(model, TrainConfig(), seed=0), {})
+    with pytest.raises(ValueError, match="not a model of this project"):
+        load(path)
+    other = LRURec(ModelConfig(items=8, width=4, blocks=1), seed=0)
+    with pytest.raises(ValueError, match="not a state of this training"):
+        load_training(path, Trainer(other, TrainConfig(), seed=0))
 
 
 def test_a_failed_save_leaves_the_old_model(model, tmp_path):
