@@ -46,7 +46,7 @@ class EngineConfig:
     while events wait. A replay always does it inline."""
     finetune_first: int = 500
     """Events before the first fine-tune."""
-    finetune_growth: float = 0.05
+    finetune_growth: float = 0.1
     """A fine-tune is due when the stream has grown by this share since the last one ..."""
     finetune_every: int = 10_000
     """... or by so many events, whichever comes first."""

@@ -2,7 +2,9 @@
 
 score(i) = share * d(i) + sum_{q=1..W} g^(q-1) S[x_q, i] / (C[x_q] + prior)^power, where x_q is the
 user's q-th newest item and d the popularity; learning i adds g^(q-1) to S[x_q, i] and C[x_q]
-(after Kamehkhosh et al. 2017; Ludewig and Jannach 2018). The counts lag by one micro-batch.
+(after Kamehkhosh et al. 2017; Ludewig and Jannach 2018). Backward rules count the other way
+round, from i to x_q: while data is small, that two items come together says more than their order.
+The counts lag by one micro-batch.
 """
 
 from __future__ import annotations
@@ -27,12 +29,14 @@ class RuleSetting:
     gap_decay: float
     power: float
     share: float
+    backward: bool = False
 
 
 SETTINGS = (
     RuleSetting("rules_long", window=20, gap_decay=0.9, power=0.5, share=1.0),
-    RuleSetting("rules_short", window=8, gap_decay=0.8, power=1.0, share=0.3),
     RuleSetting("rules_last", window=1, gap_decay=1.0, power=1.0, share=0.3),
+    RuleSetting("rules_back", window=8, gap_decay=0.8, power=0.5, share=0.3, backward=True),
+    RuleSetting("rules_back_last", window=1, gap_decay=1.0, power=0.75, share=0.3, backward=True),
 )
 
 BLOCK = 16
@@ -101,11 +105,14 @@ class SequentialRules:
             window = recent[:, : setting.window]
             valid = window >= 0
             events, gaps = valid.nonzero(as_tuple=True)
-            antecedents = window[valid]
+            antecedents, successors = window[valid], items[events]
+            if setting.backward:
+                antecedents, successors = successors, antecedents
             weights = torch.pow(setting.gap_decay, gaps.to(torch.float32))
             self.totals[k].index_add_(0, antecedents, weights)
-            self.rows[k].add(antecedents, items[events], weights)
+            self.rows[k].add(antecedents, successors, weights)
         self.changed[recent[recent >= 0]] = True
+        self.changed[items] = True
 
     def changes(self) -> Iterator[tuple[int, Arrays]]:
         """The blocks with a row that changed since the last call (`Durable`)."""

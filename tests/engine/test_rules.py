@@ -38,8 +38,9 @@ class ByHand:
         past: dict[int, list[int]] = defaultdict(list)
         for user, item in zip(STREAM.users.tolist(), STREAM.items.tolist(), strict=True):
             for q, before in enumerate(past[user][::-1][: setting.window]):
-                self.follows[before, item] += setting.gap_decay**q
-                self.totals[before] += setting.gap_decay**q
+                first, then = (item, before) if setting.backward else (before, item)
+                self.follows[first, then] += setting.gap_decay**q
+                self.totals[first] += setting.gap_decay**q
             past[user].append(item)
 
     def scores(self, recent: list[int], popularity: NDArray[np.float64]) -> NDArray[np.float64]:
