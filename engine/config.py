@@ -48,7 +48,7 @@ class EngineConfig:
     """Events before the first fine-tune."""
     finetune_growth: float = 0.1
     """A fine-tune is due when the stream has grown by this share since the last one ..."""
-    finetune_every: int = 10_000
+    finetune_every: int = 20_000
     """... or by so many events, whichever comes first."""
     finetune_seconds: float | None = None
     """... or by so much event time."""

@@ -157,7 +157,7 @@ def test_all_settings_together_stay_within_their_budget_as_the_catalogue_grows()
         layouts.add(rules.rows[0].layout)
         assert sum(table.nbytes for table in rules.rows) <= budget
     assert rules.bounded
-    assert len(layouts) == 4  # dense, then narrower and narrower
+    assert len(layouts) >= 4  # dense, then narrower and narrower
     for table, counts in zip(rules.rows, before, strict=True):
         strongest = counts.max(dim=1)
         after = counts_of(table, 4_000)[:ITEMS, :ITEMS]
