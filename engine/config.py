@@ -58,7 +58,7 @@ class EngineConfig:
     """Events of a replay that a fine-tune takes: so many are still answered, and learned, by the
     old weights before the new ones come in, at the end of a micro-batch. One trains at a time."""
     batch_tokens: int = 4096
-    train_tokens_per_event: float = 9.0
+    train_tokens_per_event: float = 6.0
     """Tokens trained on per event of the stream, at least ..."""
     train_tokens_early: float = 1e6
     """... and this many divided by the events seen so far, while data is small ..."""
