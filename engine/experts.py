@@ -13,7 +13,7 @@ from engine.context import Context
 from engine.durable import Durable, Tensors
 from engine.first_items import FirstItems
 from engine.linear import LinearTransition
-from engine.opinions import Opinions
+from engine.opinions import Opinions, Table
 from engine.own_history import OwnHistory
 from engine.popularity import HALF_LIVES, Popularity
 from engine.rules import SETTINGS, SequentialRules
@@ -96,21 +96,20 @@ class Experts:
         """
         base = self.popularity.probabilities(known)
         popularity = base[RULES_POPULARITY].repeat(len(recent), 1)
-        touched, inside = None, None
+        common = base if "popularity" in self.chosen else base[:0]
+        touched = torch.zeros(0, dtype=torch.long, device=self.device)
+        inside = common[:, None, touched].expand(-1, len(recent), -1)
         if context is not None:
             touched, inside = self.popularity.inside(context, known)
             popularity[:, touched] = inside[RULES_POPULARITY]
-        said = Opinions.empty(len(recent), len(self.names), base.shape[1], self.device)
-        weights, logs = said.weights, said.logs
+            inside = inside[: len(common)]
+        own = len(self.names) - len(common)
+        weights, logs = (
+            torch.empty(len(recent), own + room, base.shape[1], device=self.device)
+            for room in (0, 1)
+        )
         newcomer = recent[:, 0] < 0
         column = 0
-        if self.first_items:
-            column = len(HALF_LIVES)
-            weights[:, :column], logs[:, :column] = base, base.log()
-            if inside is not None:
-                weights[:, :column, touched] = inside.transpose(0, 1)
-                logs[:, :column, touched] = inside.log().transpose(0, 1)
-        counted = column
         if self.first_items:
             self.first_items.scores(newcomer, popularity, out=weights[:, column])
             column += 1
@@ -124,14 +123,21 @@ class Experts:
         if self.own_history:
             self.own_history.scores(recent, gap, popularity, out=weights[:, column])
             column += 1
-        torch.log(weights[:, counted:column], out=logs[:, counted:column])
+        torch.log(weights[:, :column], out=logs[:, :column])
         if "lrurec" in self.chosen:
             assert hidden is not None
             logits = torch.matmul(hidden, model.embedding[1:].t()).add_(model.item_bias[1:])
             logits[newcomer] = popularity[newcomer].log()
             logs[:, column] = logits
             torch.softmax(logits, dim=1, out=weights[:, column])
-        return said
+        difference = [
+            (there - everywhere[:, None, touched]).transpose(0, 1)
+            for there, everywhere in ((inside, common), (inside.log(), common.log()))
+        ]
+        return Opinions(
+            Table(common, touched, difference[0], weights),
+            Table(common.log(), touched, difference[1], logs),
+        )
 
     def learn(self, context: Context, popularity: bool = True) -> None:
         """Count the events; without `popularity` where it has learned them already."""

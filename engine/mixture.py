@@ -100,7 +100,7 @@ class Mixture:
         learned.
 
         candidates (B, I) is 1 for a candidate and 0 for the rest; contexts (B, KINDS) as of
-        `contexts_of`. The blend's place in `opinions.logs` is written.
+        `contexts_of`. The room for the blend in `opinions.logs` is written.
         """
         return self._layers(opinions, candidates, contexts).answer
 
@@ -126,27 +126,23 @@ class Mixture:
     def _layers(self, opinions: Opinions, candidates: Tensor, contexts: Tensor) -> _Layers:
         """The experts are never normalised: the weights take on what that would divide by."""
         m = self.experts
-        weights, logs = opinions.weights, opinions.logs
-        sums = torch.bmm(candidates[:, None, :], weights.transpose(1, 2)).squeeze(1)
-        scale = 1.0 / sums.clamp_(min=FLOOR)
-        sums_of_experts = torch.bmm(
-            torch.stack([self.blend[contexts[:, 0]] * scale, self.linear[:m] * scale], dim=1),
-            weights,
-        ).mul_(candidates[:, None, :])
-        blend, answer = sums_of_experts.unbind(1)
-        torch.log(blend.clamp(min=FLOOR), out=logs[:, m])
+        scale = 1.0 / opinions.weights.expect(candidates).clamp_(min=FLOOR)
+        by_expert = torch.stack([self.blend[contexts[:, 0]], self.linear[:m].expand_as(scale)], 1)
+        sums = opinions.weights.combine(by_expert * scale[:, None, :])
+        blend, answer = sums.mul_(candidates[:, None, :]).unbind(1)
+        torch.log(blend.clamp(min=FLOOR), out=opinions.logs.own[:, -1])
         by_feature = self.shared + self.by_context[contexts].sum(1)
-        joint = torch.bmm(by_feature[:, None, :], logs).squeeze(1).add_(candidates.log())
+        joint = opinions.logs.combine(by_feature[:, None, :]).squeeze(1).add_(candidates.log())
         joint = torch.softmax(joint, dim=1)
         answer.add_(blend, alpha=float(self.linear[m])).add_(joint, alpha=float(self.linear[m + 1]))
-        return _Layers(weights, scale, logs, blend, joint, answer)
+        return _Layers(opinions, scale, blend, joint, answer)
 
     def _learn(self, layers: _Layers, rows: Tensor, true: Tensor, contexts: Tensor) -> None:
         m = self.experts
-        at_truth = layers.features[rows, :, true]
+        at_truth = layers.opinions.logs.at(rows, true)
         likelihood = torch.cat(
             [
-                layers.weights[rows, :, true] * layers.scale[rows],
+                layers.opinions.weights.at(rows, true) * layers.scale[rows],
                 layers.blend[rows, true][:, None],
                 layers.joint[rows, true][:, None],
             ],
@@ -155,7 +151,7 @@ class Mixture:
 
         # Layer 2. The Fisher information takes in the events before their gradients are used.
         self._learn_fisher(layers, rows, contexts)
-        expected = torch.bmm(layers.joint[:, None, :], layers.features.transpose(1, 2)).squeeze(1)
+        expected = layers.opinions.logs.expect(layers.joint)
         gradient = expected[rows] - at_truth
         self.shared -= torch.linalg.solve(
             self.shared_fisher + PRIOR_PRECISION * self._one, gradient.sum(0)
@@ -189,7 +185,7 @@ class Mixture:
         """Add the covariance of the features under the log-linear answer, from every
         `FISHER_STEP`-th event on behalf of all."""
         sample, sampled = rows[::FISHER_STEP], contexts[::FISHER_STEP]
-        features, joint = layers.features[sample], layers.joint[sample]
+        features, joint = layers.opinions.logs.rows(sample), layers.joint[sample]
         mean = torch.bmm(joint[:, None, :], features.transpose(1, 2))
         fisher = torch.bmm(features * joint[:, None, :], features.transpose(1, 2))
         fisher = (fisher - mean.transpose(1, 2) @ mean) * (len(rows) / len(sample))
@@ -201,12 +197,11 @@ class Mixture:
 
 @dataclass(frozen=True)
 class _Layers:
-    """All layers' answers for B events: weights (B, M, I), to be multiplied by scale (B, M);
-    features (B, F, I), the rest (B, I)."""
+    """All layers' answers (B, I) for B events, and what makes the weights of the experts'
+    opinions probabilities, scale (B, M)."""
 
-    weights: Tensor
+    opinions: Opinions
     scale: Tensor
-    features: Tensor
     blend: Tensor
     joint: Tensor
     answer: Tensor

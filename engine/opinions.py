@@ -1,4 +1,12 @@
-"""What the experts say of the items: the form in which the mixture takes it."""
+"""What the experts say of the items: tables that the mixture computes with.
+
+Some experts say the same to all events scored together, but for the few items that occur among
+them: the popularities. They are kept once, with what differs, which halves the memory that every
+event costs.
+
+Letters: K experts in common, P with an opinion on each event, M = K + P, B events, I items,
+U items touched.
+"""
 
 from __future__ import annotations
 
@@ -10,26 +18,67 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
+class Table:
+    """Numbers x (B, M, I), the experts in common first.
+
+    common: (K, I); touched: (U,) distinct items; difference: (B, K, U) to be added there;
+    own: (B, P, I).
+    """
+
+    common: Tensor
+    touched: Tensor
+    difference: Tensor
+    own: Tensor
+
+    def combine(self, weights: Tensor) -> Tensor:
+        """sum_m weights[b, n, m] x[b, m, i]: (B, N, M) to (B, N, I)."""
+        shared = len(self.common)
+        of_common, of_own = weights[:, :, :shared], weights[:, :, shared:]
+        sums = torch.matmul(of_common, self.common)
+        sums.index_add_(2, self.touched, torch.bmm(of_common, self.difference))
+        return sums.baddbmm_(of_own, self.own)
+
+    def expect(self, shares: Tensor) -> Tensor:
+        """sum_i shares[b, i] x[b, m, i]: (B, I) to (B, M)."""
+        rows = shares[:, None, :]
+        of_common = rows @ self.common.t()
+        of_common += torch.bmm(rows[:, :, self.touched], self.difference.transpose(1, 2))
+        of_own = torch.bmm(rows, self.own.transpose(1, 2))
+        return torch.cat([of_common, of_own], dim=2).squeeze(1)
+
+    def at(self, events: Tensor, items: Tensor) -> Tensor:
+        """x[events[r], :, items[r]]: (R,) and (R,) to (R, M)."""
+        touched = (self.touched == items[:, None])[:, None, :]
+        of_common = self.common[:, items].t() + (self.difference[events] * touched).sum(2)
+        return torch.cat([of_common, self.own[events, :, items]], dim=1)
+
+    def rows(self, events: Tensor) -> Tensor:
+        """x[events]: (R,) to (R, M, I)."""
+        of_common = self.common.repeat(len(events), 1, 1)
+        of_common.index_add_(2, self.touched, self.difference[events])
+        return torch.cat([of_common, self.own[events]], dim=1)
+
+    def without(self, experts: Collection[int]) -> Table:
+        """A copy that lacks some experts, named by their places."""
+        shared = len(self.common)
+        common = [m for m in range(shared) if m not in experts]
+        own = [m - shared for m in range(shared, shared + self.own.shape[1]) if m not in experts]
+        return Table(
+            self.common[common], self.touched, self.difference[:, common], self.own[:, own]
+        )
+
+
+@dataclass(frozen=True)
 class Opinions:
     """Of M experts, on I items, for B events.
 
-    weights: (B, M, I) positive, proportional to the expert's probabilities; logs: (B, M + 1, I)
-    their logarithms up to a constant a row, finite, and a last place that the mixture fills.
-    Both are written expert by expert, and together once, so that each is one block of memory.
+    weights: positive, proportional to each expert's probabilities; logs: their logarithms up to a
+    constant a row, finite, and behind them room for one more opinion, the mixture's own blend.
     """
 
-    weights: Tensor
-    logs: Tensor
-
-    @classmethod
-    def empty(cls, events: int, experts: int, items: int, device: torch.device) -> Opinions:
-        return cls(
-            torch.empty(events, experts, items, device=device),
-            torch.empty(events, experts + 1, items, device=device),
-        )
+    weights: Table
+    logs: Table
 
     def without(self, experts: Collection[int]) -> Opinions:
         """A copy that lacks some experts, named by their places."""
-        places = range(self.logs.shape[1])
-        kept = [place for place in places if place not in experts]
-        return Opinions(self.weights[:, kept[:-1]], self.logs[:, kept])
+        return Opinions(self.weights.without(experts), self.logs.without(experts))

@@ -254,8 +254,8 @@ class Recommender:
         items = np.where(ranked, context.items, -1)
         named = {"engine": self.mixture.mix_and_learn(opinions, candidates, contexts, items)}
         if self.uses_model:
-            of_lrurec = self.experts.names.index("lrurec")
-            named["lrurec"] = torch.softmax(opinions.logs[:, of_lrurec] + candidates.log(), dim=1)
+            logits = opinions.logs.own[:, -2]  # of the last expert, before the room for the blend
+            named["lrurec"] = torch.softmax(logits + candidates.log(), dim=1)
 
         true = torch.from_numpy(context.items).to(self.device)
         draws = uniform_draws(self.config.seed, number, len(context))

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from engine.context import WINDOW
 from engine.mixture import SHARE, Mixture, contexts_of
-from engine.opinions import Opinions
+from engine.opinions import Opinions, Table
 
 CPU = torch.device("cpu")
 EXPERTS, ITEMS = 3, 20
@@ -33,8 +33,12 @@ def opinions(right: NDArray[np.int64], seed: int) -> tuple[Tensor, NDArray[np.in
 
 def said(logs: Tensor) -> Opinions:
     """Opinions with these logarithms (B, M, I), up to a constant that must not matter."""
+    nothing = torch.zeros(0, ITEMS), torch.zeros(0, dtype=torch.long), torch.zeros(len(logs), 0, 0)
     room = torch.zeros_like(logs[:, :1])
-    return Opinions(weights=0.5 * logs.exp(), logs=torch.cat([logs + 3.0, room], dim=1))
+    return Opinions(
+        weights=Table(*nothing, own=0.5 * logs.exp()),
+        logs=Table(*nothing, own=torch.cat([logs + 3.0, room], dim=1)),
+    )
 
 
 def contexts(events: int) -> Tensor:
