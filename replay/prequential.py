@@ -106,10 +106,7 @@ def run(
     with ThreadPoolExecutor(max(1, (os.cpu_count() or 1) - bool(score_and_learn))) as pool:
         for start in range(0, total, BLOCK):
             block = slice(start, min(start + BLOCK, total))
-            futures = [
-                pool.submit(model.rank_and_learn, rows.users[block], rows.items[block])
-                for model in models
-            ]
+            futures = [pool.submit(model.rank_and_learn, rows.part(block)) for model in models]
             while score_and_learn is not None and leading.events < block.stop:
                 scored.append(score_and_learn(_next(micro_batches, leading.events, total)))
                 report_progress(scored[-1].ranks["engine"], scored[-1].reasons)

@@ -6,6 +6,7 @@ A factory makes a fresh ranker from (n_users, n_items, repeats, seed); see
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -23,12 +24,15 @@ def ranks_of(
 ) -> np.ndarray:
     """The ranks of a fresh ranker on a stream that is cut before the events `cuts`."""
     ranker = make(rows.n_users, rows.n_items, repeats, seed)
-    parts = zip(np.split(rows.users, cuts), np.split(rows.items, cuts), strict=True)
-    return np.concatenate([ranker.rank_and_learn(users, items) for users, items in parts])
+    bounds = itertools.pairwise([0, *cuts, len(rows.users)])
+    parts = [ranker.rank_and_learn(rows.part(slice(*bound))) for bound in bounds]
+    return np.concatenate(parts)
 
 
 def _stream(predictability: float, n_events: int = 1_500, n_items: int = 60) -> Rows:
-    return to_rows(markov_stream(20, n_items, n_events, predictability, seed=5))
+    rows = to_rows(markov_stream(20, n_items, n_events, predictability, seed=5))
+    values = np.random.default_rng(5).integers(1, 6, n_events).astype(np.float32)
+    return rows._replace(values=values)
 
 
 def check_any_cut_gives_the_same_ranks(make: Make) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from replay.baselines.base import Baseline
-from replay.baselines.counting import Counting, Settings
+from replay.baselines.counting import Counting
+from replay.baselines.counting_kernels import Settings
 
 
 def popularity(n_users: int, n_items: int, repeats: bool, seed: int) -> Baseline:

@@ -9,7 +9,8 @@ import pytest
 
 from engine.metrics import Reason
 from replay.baselines import BASELINES, Baseline
-from replay.baselines.counting import Counting, Settings
+from replay.baselines.counting import Counting
+from replay.baselines.counting_kernels import Settings
 from replay.prequential import Track, reasons_of
 from replay.stream import Rows, first_of_each, to_rows
 from replay.synthetic import markov_stream
@@ -44,7 +45,8 @@ SETTINGS = {
 
 def rows_of(events: list[tuple[int, int]]) -> Rows:
     users, items = np.array(events, dtype=np.int32).T.copy()
-    return Rows(users, items, int(users.max()) + 1, int(items.max()) + 1)
+    values = np.full(len(users), np.nan, dtype=np.float32)
+    return Rows(users, items, values, int(users.max()) + 1, int(items.max()) + 1)
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
@@ -116,7 +118,7 @@ def test_hashed_and_dense_rows_give_the_same_ranks() -> None:
     """Long enough for the pool of hash slots to grow."""
     rows = to_rows(markov_stream(50, 600, 6_000, predictability=0.3, seed=4))
     hashed, dense, mixed, few = (
-        rules(rows, **layout).rank_and_learn(rows.users, rows.items)
+        rules(rows, **layout).rank_and_learn(rows)
         for layout in (
             {"dense_bytes": 0},
             {"dense_share": 0},
@@ -146,7 +148,8 @@ def test_fast_decay_stays_exact_over_many_half_lives() -> None:
 def test_rows_that_cannot_be_are_refused() -> None:
     def learn(users: list[int], items: list[int]) -> None:
         ranker = BASELINES["popularity"](2, 3, False, 0)
-        ranker.rank_and_learn(np.array(users, dtype=np.int32), np.array(items, dtype=np.int32))
+        columns = (np.array(users, dtype=np.int32), np.array(items, dtype=np.int32))
+        ranker.rank_and_learn(Rows(*columns, np.full(len(items), np.nan, dtype=np.float32), 2, 3))
 
     with pytest.raises(ValueError, match="rows 0 to 1"):
         learn([2], [0])

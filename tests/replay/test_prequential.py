@@ -55,7 +55,7 @@ def test_baselines_are_the_same_beside_the_engine_alone_and_in_one_call() -> Non
     beside = run(Recorder(), list(BASELINES), STREAM, seed=3, micro_batch=77)
     assert list(alone.tracks) == list(BASELINES)
     for name, make in BASELINES.items():
-        expected = make(rows.n_users, rows.n_items, False, 3).rank_and_learn(rows.users, rows.items)
+        expected = make(rows.n_users, rows.n_items, False, 3).rank_and_learn(rows)
         assert np.array_equal(alone.tracks[name].ranks, expected)
         assert np.array_equal(beside.tracks[name].ranks, expected)
 
