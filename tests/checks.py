@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from connectors.event import Event, EventBatch
 from replay.baselines import Baseline
 from replay.prequential import reasons_of
 from replay.stream import Rows, to_rows
@@ -85,6 +86,22 @@ CHECKS = (
     check_near_chance_on_noise,
 )
 """What every ranker passes."""
+
+
+def check_finds_tastes(make: Make) -> None:
+    """What a ranker that compares users or items passes: two crowds with 20 items each, who take
+    the other crowd's now and then. Popularity puts an item at place 20 of 40."""
+    random = np.random.default_rng(5)
+    crowds, strange = random.integers(0, 2, 4_000), random.random(4_000) < 0.1
+    users = 20 * crowds + random.integers(0, 20, 4_000)
+    items = 20 * (crowds ^ strange) + random.integers(0, 20, 4_000)
+    batch = EventBatch.from_events(
+        Event(f"u{user}", f"i{item}", float(n))
+        for n, (user, item) in enumerate(zip(users, items, strict=True))
+    )
+    ranks = ranks_of(make, to_rows(batch), repeats=True)[2_000:]
+    assert np.median(ranks[~strange[2_000:]]) < 13
+    assert np.median(ranks[strange[2_000:]]) > 25
 
 
 def check_finds_the_pattern(make: Make) -> None:

@@ -54,7 +54,7 @@ RULES = {
     ),
     "replay": Rule(
         ("replay", "engine", "lrurec", "connectors.event"),
-        frozenset({"torch", "numpy", "numba", "rich"}),
+        frozenset({"torch", "numpy", "numba", "river", "rich"}),
     ),
     "cli": Rule(PACKAGES, frozenset({"torch", "numpy", "click", "rich"})),
 }

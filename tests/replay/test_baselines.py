@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from engine.metrics import Reason
-from replay.baselines import BASELINES, Baseline
+from replay.baselines import BASELINES, COUNTING, Baseline
 from replay.baselines.counting import Counting
 from replay.baselines.counting_kernels import Settings
 from replay.prequential import Track, reasons_of
@@ -91,7 +91,7 @@ def test_transition_prefers_what_followed_over_what_is_popular() -> None:
 
 
 @pytest.mark.parametrize("repeats", [False, True])
-@pytest.mark.parametrize("name", BASELINES)
+@pytest.mark.parametrize("name", COUNTING)
 def test_equal_to_the_slow_reference(name: str, repeats: bool) -> None:
     rows = to_rows(markov_stream(12, 40, 500, predictability=0.4, seed=2))
     best, worst = rank_bounds(rows, Settings(*SETTINGS[name], repeats=repeats, seed=0))
@@ -145,9 +145,10 @@ def test_fast_decay_stays_exact_over_many_half_lives() -> None:
         mass[item] += 1
 
 
-def test_rows_that_cannot_be_are_refused() -> None:
+@pytest.mark.parametrize("name", ["popularity", "isgd"])
+def test_rows_that_cannot_be_are_refused(name: str) -> None:
     def learn(users: list[int], items: list[int]) -> None:
-        ranker = BASELINES["popularity"](2, 3, False, 0)
+        ranker = BASELINES[name](2, 3, False, 0)
         columns = (np.array(users, dtype=np.int32), np.array(items, dtype=np.int32))
         ranker.rank_and_learn(Rows(*columns, np.full(len(items), np.nan, dtype=np.float32), 2, 3))
 
