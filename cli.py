@@ -199,7 +199,7 @@ def publish(
     type=click.Choice(["file", "shuffle"]),
     default="file",
 )
-@option("--models NAMES", "Which to compare, with commas [all].", default="")
+@option("--models all|fast|NAMES", "Which to compare, with commas [fast].", default="")
 @option("--json FILE", "Save the result as JSON.", "json_file", type=PATH)
 @option("--show-users N", "Then recommend to N users.", type=click.IntRange(0), default=0)
 @option("--via", "Send it through a broker.", type=click.Choice(["embedded", "kafka"]))
@@ -229,7 +229,7 @@ def replay(
     """Run a data set through the engine, each event ranked before it is learned.
 
     STREAM is ml-1m, ml-100k, movietweetings or yoochoose. The table compares the engine, and its
-    LRURec alone, with six counting baselines.
+    LRURec alone, with six counting baselines (fast), or with all: neighbours, factors, networks.
     """
     from replay import report
     from replay.compare import Comparison

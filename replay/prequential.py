@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -55,11 +55,15 @@ class Track:
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """What a replay gave: a track for each model, over the same number of events."""
+    """What a replay gave: a track for each model, over the same number of events.
+
+    left_out: models that were asked for and did not run, and why.
+    """
 
     tracks: dict[str, Track]
     events: int
     seconds: float
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
 
 def run(

@@ -96,6 +96,7 @@ def to_json(results: Results, manifest: Manifest) -> dict[str, Any]:
         },
         "manifest": {
             **facts,
+            "models_left_out": dict(results.left_out),
             "versions": versions(),
             "counts": {name: _counts(summary) for name, summary in summaries.items()},
             "log_loss": {name: summary["log_loss"] for name, summary in summaries.items()},
@@ -145,6 +146,7 @@ def _notes(
             for counts, names in by_counts.items()
         ),
         f"left out: {skipped or 'nothing'}",
+        *(f"not compared: {name}: {reason}" for name, reason in results.left_out.items()),
         f"micro-batch {manifest.micro_batch}, seed {manifest.seed}, device {manifest.device}, "
         + ", ".join(f"{package} {version}" for package, version in versions().items()),
     ]
