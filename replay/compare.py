@@ -12,7 +12,7 @@ from engine.config import EngineConfig
 from engine.engine import Engine
 from engine.recommender import Scored
 from replay import prequential
-from replay.baselines import BASELINES, COUNTING, FROM_VALUES
+from replay.baselines import BASELINES, COUNTING, FROM_VALUES, makers
 from replay.prequential import Progress, Results, ScoreAndLearn
 
 ENGINES = ("engine", "lrurec")
@@ -83,6 +83,7 @@ class Comparison:
             seed=self.config.seed,
             progress=progress,
             feed=feed,
+            makers=makers(self.config),
         )
         tracks = {name: results.tracks[name] for name in (*self.engines, *baselines)}
         return replace(results, tracks=tracks, left_out=left_out)

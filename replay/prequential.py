@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from connectors.event import EventBatch
 from engine.metrics import PrequentialMetrics, Reason
-from replay.baselines import BASELINES
+from replay.baselines import BASELINES, Make
 from replay.stream import Rows, first_of_each, to_rows
 
 if TYPE_CHECKING:
@@ -76,25 +76,25 @@ def run(
     seed: int = 0,
     progress: Progress | None = None,
     feed: Iterable[EventBatch] | None = None,
+    makers: Mapping[str, Make] = BASELINES,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Results:
     """Drive the engine (where there is one) and the named baselines over an ordered stream.
 
     The engine gets `batch` in micro-batches, or takes them from `feed` where the events travel
-    through a broker. The baselines run in threads beside it; they are exact after every event
-    whatever the micro-batch. Models come back in the order engine, lrurec, baselines as named.
+    through a broker. The baselines, which `makers` make, run in threads beside it; they are exact
+    after every event whatever the micro-batch. Models come back in the order engine, lrurec,
+    baselines as named.
 
     Raises ValueError for an unknown baseline, and where `feed` brings another number of events.
     """
-    unknown = [name for name in baselines if name not in BASELINES]
+    unknown = [name for name in baselines if name not in makers]
     if unknown:
-        raise ValueError(
-            f"baseline {unknown[0]!r} is not known: give one of {', '.join(BASELINES)}"
-        )
+        raise ValueError(f"baseline {unknown[0]!r} is not known: give one of {', '.join(makers)}")
     started = clock()
     total = len(batch)
     rows = to_rows(batch)
-    models = [BASELINES[name](rows.n_users, rows.n_items, repeats, seed) for name in baselines]
+    models = [makers[name](rows.n_users, rows.n_items, repeats, seed) for name in baselines]
     baseline_ranks: list[list[NDArray[np.int64]]] = [[] for _ in models]
     scored: list[Scored] = []
     leading = PrequentialMetrics()

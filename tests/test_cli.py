@@ -190,7 +190,7 @@ def test_config_show_tells_values_and_origins(monkeypatch: pytest.MonkeyPatch) -
             "replay --file x --models rulez",
             "model 'rulez' is not among engine, lrurec, popularity, decayed_popularity, "
             "fast_popularity, transition, rules_long, rules_short, item_knn, session_knn, isgd, "
-            "bpr_mf, biased_mf; fast and all are groups",
+            "bpr_mf, biased_mf, gru4rec, sasrec; fast and all are groups",
         ),
         (
             "replay --file x --seed many",

@@ -2,7 +2,7 @@
 
 Hidasi, Karatzoglou, Baltrunas and Tikk, "Session-based recommendations with recurrent neural
 networks", ICLR 2016: one layer, h_k = GRU(h_{k-1}, x_k). As in LRURec here, the loss is the cross
-entropy over all items, and one embedding reads and scores them.
+entropy over all items, one embedding reads and scores them, and what is read is normalised.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ class GRUNetwork(Network):
 
     def __init__(self, n_items: int, config: EngineConfig) -> None:
         super().__init__(n_items, config)
+        self.norm = nn.LayerNorm(config.width)
         self.gru = nn.GRU(config.width, config.width)
         bound = config.width**-0.5
         for weight in self.gru.parameters():
@@ -30,22 +31,25 @@ class GRUNetwork(Network):
         self._states: dict[int, tuple[Tensor, int]] = {}  # state (1, H), after so many events
 
     def forward(self, items: Tensor, offsets: Tensor) -> Tensor:
-        x = self.dropout(F.embedding(items, self.embedding))
-        rows = list(torch.split(x, offsets.diff().tolist()))
+        rows = list(torch.split(self._read(items), offsets.diff().tolist()))
         after, _ = self.gru(pack_sequence(rows, enforce_sorted=False))
-        return self.dropout(torch.cat(unpack_sequence(after)))
+        return torch.cat(unpack_sequence(after))
 
     def hidden(self, user: int, history: History) -> Tensor:
         nothing = torch.zeros(1, self.config.width), max(len(history) - self.config.history, 0)
         state, done = self._states.get(user, nothing)
         if done < len(history):
             items = torch.from_numpy(history[done:].astype(np.int64) + 1)
-            _, state = self.gru(F.embedding(items, self.embedding), state)
+            _, state = self.gru(self._read(items), state)
             self._states[user] = state, len(history)
         return state[0]
 
     def forget(self) -> None:
         self._states.clear()
+
+    def _read(self, items: Tensor) -> Tensor:
+        x: Tensor = self.norm(self.dropout(F.embedding(items, self.embedding)))
+        return x
 
 
 class GRU4Rec(Neural):

@@ -110,7 +110,8 @@ class Neural(OneByOne):
         self._sequences.resize(n_users)
         self._fresh: list[tuple[int, int]] = []
         self._begun = 0
-        self._version = 0
+        self.versions = 0
+        """Fine-tunes so far."""
 
     @torch.no_grad()
     def scores(self, user: int, history: History) -> NDArray[np.floating]:
@@ -132,8 +133,8 @@ class Neural(OneByOne):
         active, history = np.unique(users).tolist(), self.config.history
         for user in active:
             self._sequences.keep_last(user, 2 * history)
-        self._version += 1
-        self._train(lesson.prepare(self._sequences, self._window, self.config, self._version))
+        self.versions += 1
+        self._train(lesson.prepare(self._sequences, self._window, self.config, self.versions))
         self._window.cut(self._window.end)
         for user in active:
             self._sequences.keep_last(user, history)
@@ -141,7 +142,7 @@ class Neural(OneByOne):
     def _train(self, given: lesson.Lesson) -> None:
         config, model = self.config, self.model.train()
         rows = slice(0, self.known + 1)
-        for batch in lesson.batches(given, config, self._version):
+        for batch in lesson.batches(given, config, self.versions):
             self._optimizer.zero_grad(set_to_none=True)
             loss = full_softmax_loss(
                 model(batch.items, batch.offsets),

@@ -7,8 +7,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from engine.config import EngineConfig
 from engine.metrics import Reason
-from replay.baselines import BASELINES, COUNTING, Baseline
+from replay.baselines import BASELINES, COUNTING, Baseline, makers
 from replay.baselines.counting import Counting
 from replay.baselines.counting_kernels import Settings
 from replay.prequential import Track, reasons_of
@@ -43,6 +44,16 @@ SETTINGS = {
 }
 
 
+SMALL = EngineConfig(
+    width=8,
+    blocks=1,
+    finetune_first=400,
+    finetune_growth=1.0,
+    train_tokens_early=0.0,
+    train_tokens_per_event=1.0,
+)
+
+
 def rows_of(events: list[tuple[int, int]]) -> Rows:
     users, items = np.array(events, dtype=np.int32).T.copy()
     values = np.full(len(users), np.nan, dtype=np.float32)
@@ -52,7 +63,7 @@ def rows_of(events: list[tuple[int, int]]) -> Rows:
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 @pytest.mark.parametrize("name", BASELINES)
 def test_contract(name: str, check: Callable[..., None]) -> None:
-    check(BASELINES[name])
+    check(makers(SMALL)[name])
 
 
 @pytest.mark.parametrize("name", ["transition", "rules_long", "rules_short"])
