@@ -203,7 +203,7 @@ def publish(
 @option("--protocol NAME", "How it is scored [deployable].", default="deployable")
 @option("--seeds N", "So many runs, from --seed on.", type=click.IntRange(1), default=1)
 @setting("--train-lag N", "engine.train_lag", "Events that pass before a swap [0].")
-@option("--models NAMES", "Which to compare, with commas [all].", default="")
+@option("--models all|fast|NAMES", "Which to compare, with commas [fast].", default="")
 @option("--json FILE", "Save the result as JSON.", "json_file", type=PATH)
 @option("--report DIR", "Write a page, and all it says as data.", "report_dir", type=PATH)
 @option("--show-users N", "Then recommend to N users.", type=click.IntRange(0), default=0)
@@ -238,8 +238,9 @@ def replay(
     """Run a data set through the engine, each event ranked before it is learned.
 
     STREAM is ml-1m, ml-100k, movietweetings or yoochoose. The table compares the engine, and its
-    LRURec alone, with six counting baselines. NAME of the protocol is deployable, vinagre, flurs
-    or alpenglow; with several seeds the table gives means and 95 % intervals.
+    LRURec alone, with six counting baselines (fast), or with neighbours, factors and networks as
+    well (all). NAME of the protocol is deployable, vinagre, flurs or alpenglow; with several seeds
+    the table gives means and 95 % intervals.
     """
     from replay import runs
     from replay.compare import Comparison

@@ -10,40 +10,26 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from engine import lesson
 from engine.config import EngineConfig
+from engine.lesson import Lesson, Sequence
 from engine.recommender import Recommender
 from engine.window import Window
-from lrurec.batches import pack, token_batches
+from lrurec.batches import pack
 from lrurec.config import TrainConfig
 from lrurec.model import LRURec
 from lrurec.train import Trainer, evaluate_loss
 
-Sequence = NDArray[np.int64]
-
-HELD_OUT = 0.1
-"""Share of the window's newest events that judge the candidate, held out of its training."""
-
-NEW_SHARE = 0.5
-"""Share of the training tokens spent on the users of the window; the rest replays others."""
-
 
 @dataclass(frozen=True)
 class Job:
-    """All that a fine-tune reads. Sequences hold model item ids (1 = item row 0), oldest first.
-
-    recent: of the window's users, without held-out events; older: a sample of other users;
-    held_out: (sequence, number of held-out events at its end); tokens: how many to train on.
-    """
+    """All that a fine-tune reads."""
 
     model: LRURec
     trained: dict[str, Tensor] | None
-    recent: list[Sequence]
-    older: list[Sequence]
-    held_out: list[tuple[Sequence, int]]
-    tokens: int
+    lesson: Lesson
     window_end: int
     version: int
     reason: str
@@ -66,12 +52,6 @@ class Candidate:
     accepted: bool
 
 
-def tokens_per_event(config: EngineConfig, events: int) -> float:
-    """Training tokens per event of the stream: many while data is small, then a steady rate."""
-    early = config.train_tokens_early / max(events, 1)
-    return max(config.train_tokens_per_event, min(config.train_tokens_cap, early))
-
-
 def prepare(
     recommender: Recommender,
     window: Window,
@@ -80,52 +60,28 @@ def prepare(
     reason: str,
 ) -> Job:
     """Read what the fine-tune of `version` needs. A function of the recommender and the seed."""
-    config, histories = recommender.config, recommender.histories
-    rng = np.random.default_rng([config.seed, version])
-    users = window.users
-    held = users[len(users) - int(HELD_OUT * len(users)) :]
-    held_counts = dict(zip(*(a.tolist() for a in np.unique(held, return_counts=True)), strict=True))
-    recent: list[Sequence] = []
-    held_out: list[tuple[Sequence, int]] = []
-    window_users = np.unique(users)
-    for user in window_users.tolist():
-        events = histories.events.row(user).astype(np.int64) + 1
-        count = min(held_counts.get(user, 0), len(events))
-        if count and len(events) > 1:
-            held_out.append((events[-config.history - 1 :], min(count, len(events) - 1)))
-        recent += _windows(events[: len(events) - count], config.history)
-    tokens = int(tokens_per_event(config, window.end) * len(users))
-    older = _sample_older(recommender, window_users, int(tokens * (1 - NEW_SHARE)), rng)
     return Job(
         model=recommender.model,
         trained=trained,
-        recent=recent,
-        older=older,
-        held_out=held_out,
-        tokens=tokens,
+        lesson=lesson.prepare(recommender.histories.events, window, recommender.config, version),
         window_end=window.end,
         version=version,
         reason=reason,
-        config=config,
+        config=recommender.config,
     )
 
 
 def run(job: Job) -> Candidate:
     """Train a copy of the live model and judge it. Deterministic, given the job."""
-    config = job.config
-    rng = np.random.default_rng([config.seed, job.version, 1])
     trainer = _trainer(job)
     tokens = 0
-    while tokens < job.tokens and job.recent:
-        for batch in token_batches(_epoch(job, rng), config.batch_tokens, rng):
-            trainer.step(batch)
-            tokens += len(batch)
-            if tokens >= job.tokens:
-                break
+    for batch in lesson.batches(job.lesson, job.config, job.version):
+        trainer.step(batch)
+        tokens += len(batch)
     candidate = trainer.model.eval()
-    live_loss, held = _held_out_loss(job.model, job.held_out)
-    candidate_loss, _ = _held_out_loss(candidate, job.held_out)
-    worse = held > 0 and not candidate_loss <= live_loss + config.gate_tolerance
+    live_loss, held = _held_out_loss(job.model, job.lesson.held_out)
+    candidate_loss, _ = _held_out_loss(candidate, job.lesson.held_out)
+    worse = held > 0 and not candidate_loss <= live_loss + job.config.gate_tolerance
     return Candidate(
         model=candidate,
         trained=trainer.state_dict(),
@@ -162,48 +118,6 @@ def _trainer(job: Job) -> Trainer:
     trainer.grow(live.config.items, live.embedding[items + 1 :], live.item_bias[items + 1 :])
     model.trained_items = live.config.items
     return trainer
-
-
-def _windows(events: Sequence, length: int) -> list[Sequence]:
-    """Consecutive pieces of at most `length` inputs from the end; each shares one event with the
-    next, which is the target of one and the first input of the other."""
-    pieces = []
-    end = len(events)
-    while end > 1:
-        start = max(0, end - length - 1)
-        pieces.append(events[start:end])
-        end = start + 1 if start else 0
-    return pieces
-
-
-def _sample_older(
-    recommender: Recommender, recent: NDArray[np.int32], tokens: int, rng: np.random.Generator
-) -> list[Sequence]:
-    """Newest windows of users drawn without replacement, about `tokens` tokens in all."""
-    config, histories = recommender.config, recommender.histories
-    count = len(recommender.users)
-    lengths = histories.events.lengths(np.arange(count))
-    eligible = np.setdiff1d(np.flatnonzero(lengths > 1), recent)
-    chosen = rng.permutation(eligible)
-    sizes = np.minimum(lengths[chosen] - 1, config.history)
-    chosen = chosen[: int(np.searchsorted(np.cumsum(sizes), tokens)) + 1]
-    return [
-        histories.events.row(int(user))[-config.history - 1 :].astype(np.int64) + 1
-        for user in chosen
-    ]
-
-
-def _epoch(job: Job, rng: np.random.Generator) -> list[Sequence]:
-    """One pass over the window's users, and as many tokens of older users beside it."""
-    recent_tokens = sum(len(s) - 1 for s in job.recent)
-    wanted = recent_tokens * (1 - NEW_SHARE) / NEW_SHARE
-    sequences = list(job.recent)
-    for i in rng.permutation(len(job.older)):
-        if wanted <= 0:
-            break
-        sequences.append(job.older[i])
-        wanted -= len(job.older[i]) - 1
-    return sequences
 
 
 def _held_out_loss(model: LRURec, held_out: list[tuple[Sequence, int]]) -> tuple[float, int]:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from replay.baselines import Baseline
+from replay.stream import Rows
 
 EVERY = 50
 """Of so many events one is sampled, the first of the stream included."""
@@ -46,20 +47,19 @@ class Watched:
         self._events = 0
         self._lists: list[Lists] = []
 
-    def rank_and_learn(
-        self, users: NDArray[np.int32], items: NDArray[np.int32]
-    ) -> NDArray[np.int64]:
+    def rank_and_learn(self, events: Rows) -> NDArray[np.int64]:
         """As the baseline does; where it cannot recommend, nothing is noted."""
         baseline = self._baseline
         if not isinstance(baseline, Recommends):
-            return baseline.rank_and_learn(users, items)
-        stops = sampled(self._events, len(users)).tolist()
+            return baseline.rank_and_learn(events)
+        count = len(events.users)
+        stops = sampled(self._events, count).tolist()
         ranks = []
-        for start, stop in zip([0, *stops], [*stops, len(users)], strict=True):
-            ranks.append(baseline.rank_and_learn(users[start:stop], items[start:stop]))
-            if stop < len(users):
-                self._lists.append(padded(baseline.recommend(int(users[stop]), LENGTH)))
-        self._events += len(users)
+        for start, stop in zip([0, *stops], [*stops, count], strict=True):
+            ranks.append(baseline.rank_and_learn(events.part(slice(start, stop))))
+            if stop < count:
+                self._lists.append(padded(baseline.recommend(int(events.users[stop]), LENGTH)))
+        self._events += count
         return np.concatenate(ranks)
 
     def lists(self) -> Lists:

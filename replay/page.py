@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -138,5 +139,6 @@ def points(share: float) -> str:
     return f"{100 * share:+.2f}".replace("-", "−")
 
 
-def _first_line(function: Any) -> str:
-    return (function.__doc__ or "").partition("\n")[0]
+def _first_line(maker: Any) -> str:
+    described = maker.func if isinstance(maker, partial) else maker
+    return (described.__doc__ or "").partition("\n")[0]

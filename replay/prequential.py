@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from connectors.event import EventBatch
 from engine.metrics import PrequentialMetrics, Reason
-from replay.baselines import BASELINES, Baseline
+from replay.baselines import BASELINES, Baseline, Make
 from replay.protocols import DEPLOYABLE, Protocol
 from replay.segments import segments_of
 from replay.stream import Rows, first_of_each, to_rows
@@ -81,12 +81,14 @@ class Results:
     """What a replay gave: a track for each model, over the same number of events.
 
     segments: masks (n,) by name, see `segments_of`; none where a broker changed the order.
+    left_out: models that were asked for and did not run, and why.
     """
 
     tracks: dict[str, Track]
     events: int
     seconds: float
     segments: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
 
 def run(
@@ -100,29 +102,28 @@ def run(
     protocol: Protocol = DEPLOYABLE,
     progress: Progress | None = None,
     feed: Iterable[EventBatch] | None = None,
+    makers: Mapping[str, Make] = BASELINES,
     watch: Callable[[Baseline], Baseline] | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Results:
     """Drive the engine (where there is one) and the named baselines over an ordered stream.
 
     The engine gets `batch` in micro-batches, or takes them from `feed` where the events travel
-    through a broker. The baselines are exact after every event whatever the micro-batch, and
-    `watch` may wrap each of them; they run side by side in threads while the engine waits, as its
+    through a broker. The baselines, which `makers` make and `watch` may wrap, are exact after every
+    event whatever the micro-batch; they run side by side in threads while the engine waits, as its
     own threads suffer from any beside them. Models come back in the order engine, lrurec,
     baselines as named.
 
     Raises ValueError for an unknown baseline, and where `feed` brings another number of events.
     """
-    unknown = [name for name in baselines if name not in BASELINES]
+    unknown = [name for name in baselines if name not in makers]
     if unknown:
-        raise ValueError(
-            f"baseline {unknown[0]!r} is not known: give one of {', '.join(BASELINES)}"
-        )
+        raise ValueError(f"baseline {unknown[0]!r} is not known: give one of {', '.join(makers)}")
     started = clock()
     total = len(batch)
     rows = to_rows(batch)
     models = [
-        BASELINES[name](rows.n_users, rows.n_items, repeats, seed, protocol) for name in baselines
+        makers[name](rows.n_users, rows.n_items, repeats, seed, protocol) for name in baselines
     ]
     if watch:
         models = [watch(model) for model in models]
@@ -148,10 +149,7 @@ def run(
                 in_order = in_order and list(part.users) == list(sent.users)
                 scored.append(score_and_learn(part))
                 report_progress(scored[-1].ranks["engine"], scored[-1].reasons)
-            futures = [
-                pool.submit(model.rank_and_learn, rows.users[block], rows.items[block])
-                for model in models
-            ]
+            futures = [pool.submit(model.rank_and_learn, rows.part(block)) for model in models]
             for collected, future in zip(baseline_ranks, futures, strict=True):
                 collected.append(future.result())
             if score_and_learn is None and models:

@@ -112,6 +112,7 @@ def to_json(results: Results, manifest: Manifest) -> dict[str, Any]:
         },
         "manifest": {
             **facts,
+            "models_left_out": dict(results.left_out),
             "versions": versions(),
             "counts": {name: _counts(s, results, protocol) for name, s in summaries.items()},
             "log_loss": {name: summary["log_loss"] for name, summary in summaries.items()},
@@ -163,6 +164,7 @@ def notes(results: Results, manifest: Manifest) -> list[str]:
             for counts, names in by_counts.items()
         ),
         f"left out: {skipped or 'nothing'}",
+        *(f"not compared: {name}: {reason}" for name, reason in results.left_out.items()),
         f"micro-batch {manifest.micro_batch}, "
         + (f"train lag {lag:,} events, " if lag else "")
         + f"seed {manifest.seed}, device {manifest.device}, "

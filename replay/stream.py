@@ -65,22 +65,30 @@ def in_time_order(
 
 
 class Rows(NamedTuple):
-    """Users and items of a stream as rows, numbered by first appearance.
+    """Events with users and items as rows, numbered by first appearance in their stream.
 
-    users, items: int32 (n,).
+    users, items: int32 (n,); values: float32 (n,), NaN where an event has none; n_users, n_items:
+    of the whole stream.
     """
 
     users: NDArray[np.int32]
     items: NDArray[np.int32]
+    values: NDArray[np.float32]
     n_users: int
     n_items: int
 
+    def part(self, events: slice) -> Rows:
+        """Some of the events."""
+        return self._replace(
+            users=self.users[events], items=self.items[events], values=self.values[events]
+        )
+
 
 def to_rows(batch: EventBatch) -> Rows:
-    """The rows of the batch's users and items."""
+    """The events of a batch as rows."""
     users, n_users = _numbered(batch.users)
     items, n_items = _numbered(batch.items)
-    return Rows(users, items, n_users, n_items)
+    return Rows(users, items, batch.values, n_users, n_items)
 
 
 def first_of_each(values: NDArray[np.integer]) -> NDArray[np.bool_]:

@@ -6,10 +6,12 @@ A factory makes a fresh ranker from (n_users, n_items, repeats, seed); see
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from connectors.event import Event, EventBatch
 from replay.baselines import Baseline
 from replay.prequential import reasons_of
 from replay.stream import Rows, to_rows
@@ -23,12 +25,15 @@ def ranks_of(
 ) -> np.ndarray:
     """The ranks of a fresh ranker on a stream that is cut before the events `cuts`."""
     ranker = make(rows.n_users, rows.n_items, repeats, seed)
-    parts = zip(np.split(rows.users, cuts), np.split(rows.items, cuts), strict=True)
-    return np.concatenate([ranker.rank_and_learn(users, items) for users, items in parts])
+    bounds = itertools.pairwise([0, *cuts, len(rows.users)])
+    parts = [ranker.rank_and_learn(rows.part(slice(*bound))) for bound in bounds]
+    return np.concatenate(parts)
 
 
 def _stream(predictability: float, n_events: int = 1_500, n_items: int = 60) -> Rows:
-    return to_rows(markov_stream(20, n_items, n_events, predictability, seed=5))
+    rows = to_rows(markov_stream(20, n_items, n_events, predictability, seed=5))
+    values = np.random.default_rng(5).integers(1, 6, n_events).astype(np.float32)
+    return rows._replace(values=values)
 
 
 def check_any_cut_gives_the_same_ranks(make: Make) -> None:
@@ -81,6 +86,22 @@ CHECKS = (
     check_near_chance_on_noise,
 )
 """What every ranker passes."""
+
+
+def check_finds_tastes(make: Make) -> None:
+    """What a ranker that compares users or items passes: two crowds with 20 items each, who take
+    the other crowd's now and then. Popularity puts an item at place 20 of 40."""
+    random = np.random.default_rng(5)
+    crowds, strange = random.integers(0, 2, 4_000), random.random(4_000) < 0.1
+    users = 20 * crowds + random.integers(0, 20, 4_000)
+    items = 20 * (crowds ^ strange) + random.integers(0, 20, 4_000)
+    batch = EventBatch.from_events(
+        Event(f"u{user}", f"i{item}", float(n))
+        for n, (user, item) in enumerate(zip(users, items, strict=True))
+    )
+    ranks = ranks_of(make, to_rows(batch), repeats=True)[2_000:]
+    assert np.median(ranks[~strange[2_000:]]) < 13
+    assert np.median(ranks[strange[2_000:]]) > 25
 
 
 def check_finds_the_pattern(make: Make) -> None:

@@ -96,6 +96,12 @@ def test_replay_takes_some_models_and_some_events(clicks: str) -> None:
     assert saved["manifest"]["skipped"] == {"beyond the first 50": 150}
 
 
+def test_replay_says_which_model_the_stream_cannot_feed(clicks: str) -> None:
+    printed = output(*("replay", "--file", clicks, "--models", "all", "--limit", "60", *SMALL))
+    assert "item_knn" in printed
+    assert "not compared: biased_mf: the events have no values" in printed
+
+
 def replayed(clicks: str, *via: str) -> Any:
     output(
         *("replay", "--file", clicks, "--repeats", "--micro-batch", "16", *SMALL, *via),
@@ -182,8 +188,9 @@ def test_config_show_tells_values_and_origins(monkeypatch: pytest.MonkeyPatch) -
         ("replay --file one.csv --json none/x", "none/x: No such file or directory"),
         (
             "replay --file x --models rulez",
-            "model 'rulez' is not among engine, lrurec, popularity,"
-            " decayed_popularity, fast_popularity, transition, rules_long, rules_short",
+            "model 'rulez' is not among engine, lrurec, popularity, decayed_popularity, "
+            "fast_popularity, transition, rules_long, rules_short, item_knn, session_knn, isgd, "
+            "bpr_mf, biased_mf, gru4rec, sasrec; fast and all are groups",
         ),
         (
             "replay --file x --seed many",

@@ -54,7 +54,7 @@ RULES = {
     ),
     "replay": Rule(
         ("replay", "engine", "lrurec", "connectors.event"),
-        frozenset({"torch", "numpy", "numba", "rich", "scipy", "pyarrow"}),
+        frozenset({"torch", "numpy", "numba", "river", "rich", "scipy", "pyarrow"}),
     ),
     "replay.record": Rule(
         ("replay", "engine", "connectors.event"), frozenset({"torch", "numpy", "psutil"})

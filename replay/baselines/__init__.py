@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType
 
+from engine.config import EngineConfig
 from replay.baselines.base import Baseline
+from replay.baselines.biased_mf import BiasedMF
+from replay.baselines.bpr_mf import BPRMF
+from replay.baselines.gru4rec import GRU4Rec
+from replay.baselines.isgd import ISGD
+from replay.baselines.item_knn import ItemKNN
 from replay.baselines.popularity import decayed_popularity, fast_popularity, popularity
 from replay.baselines.rules import rules_long, rules_short
+from replay.baselines.sasrec import SASRec
+from replay.baselines.session_knn import SessionKNN
 from replay.baselines.transition import transition
 from replay.protocols import Protocol
 
-BASELINES: Mapping[str, Callable[[int, int, bool, int, Protocol], Baseline]] = MappingProxyType(
+Make = Callable[[int, int, bool, int, Protocol], Baseline]
+"""Makes a baseline from (n_users, n_items, repeats, seed, protocol [deployable])."""
+
+COUNTING: Mapping[str, Make] = MappingProxyType(
     {
         "popularity": popularity,
         "decayed_popularity": decayed_popularity,
@@ -21,6 +33,29 @@ BASELINES: Mapping[str, Callable[[int, int, bool, int, Protocol], Baseline]] = M
         "rules_short": rules_short,
     }
 )
-"""Each makes a baseline from (n_users, n_items, repeats, seed, protocol [deployable])."""
+"""The fast ones: compiled, a few microseconds an event."""
 
-__all__ = ["BASELINES", "Baseline"]
+
+def makers(config: EngineConfig) -> Mapping[str, Make]:
+    """All baselines; `config` gives the networks the width, the windows and the budget of the
+    engine that they are compared with."""
+    return MappingProxyType(
+        {
+            **COUNTING,
+            "item_knn": ItemKNN,
+            "session_knn": SessionKNN,
+            "isgd": ISGD,
+            "bpr_mf": BPRMF,
+            "biased_mf": BiasedMF,
+            "gru4rec": partial(GRU4Rec, config=config),
+            "sasrec": partial(SASRec, config=config),
+        }
+    )
+
+
+BASELINES = makers(EngineConfig())
+
+FROM_VALUES = frozenset({"biased_mf"})
+"""Those that learn nothing from an event without a value."""
+
+__all__ = ["BASELINES", "COUNTING", "FROM_VALUES", "Baseline", "Make", "makers"]

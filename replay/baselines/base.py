@@ -7,9 +7,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from replay.stream import Rows
+
 
 class Baseline(Protocol):
-    """A recommender so simple that a model has to beat it, exact after every single event.
+    """A recommender that a model has to beat, on the same events under the same rules.
 
     Built with the number of users and of items the stream will bring, whether repeats are on, a
     seed, and a protocol. Item rows are numbered by first appearance in the stream.
@@ -17,16 +19,35 @@ class Baseline(Protocol):
 
     name: str
 
-    def rank_and_learn(
-        self, users: NDArray[np.int32], items: NDArray[np.int32]
-    ) -> NDArray[np.int64]:
+    def rank_and_learn(self, events: Rows) -> NDArray[np.int64]:
         """Rank each event's item with what was known before it, then learn the event.
 
-        users, items: (n,) rows of the next n events. A stream may be cut into calls anywhere.
+        events: the next n of the stream, which may be cut into calls anywhere.
 
         Returns (n,) ranks: 1 + the number of candidates that score higher; candidates with the
         same score come before or after in an order drawn with the seed. 0 is a miss: a new item,
         or one that the user already has while repeats are off. Candidates are all items seen so
         far, without the user's own while repeats are off, unless the protocol has others.
+        Raises ValueError for rows that cannot be.
         """
         ...
+
+
+def check_rows(events: Rows, n_users: int, n_items: int, known: int) -> None:
+    """Raises ValueError for rows that a baseline was not built for, where `known` items came."""
+    users, items = events.users, events.items
+    if len(users) != len(items):
+        raise ValueError(f"{len(users)} users with {len(items)} items: give one of each")
+    if not len(users):
+        return
+    if users.min() < 0 or users.max() >= n_users:
+        raise ValueError(
+            f"user rows run from {users.min()} to {users.max()}: "
+            f"this baseline was built for rows 0 to {n_users - 1}"
+        )
+    known_before = np.maximum.accumulate(np.append(known - 1, items[:-1])) + 1
+    if items.min() < 0 or items.max() >= n_items or np.any(items > known_before):
+        raise ValueError(
+            f"item rows must be 0 to {n_items - 1}, numbered by first appearance: "
+            "see replay.stream.to_rows"
+        )

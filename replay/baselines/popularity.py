@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from replay.baselines.base import Baseline
-from replay.baselines.counting import Counting, Settings
+from replay.baselines.counting import Counting
+from replay.baselines.counting_kernels import Settings
 from replay.protocols import DEPLOYABLE, Protocol
 
 

@@ -2,14 +2,15 @@
 
 Kamehkhosh, Jannach and Ludewig, "A comparison of frequent pattern techniques and a deep learning
 method for session-based recommendation", 2017; Ludewig and Jannach, "Evaluation of session-based
-recommendation algorithms", 2018. The score is the one of `replay.baselines.counting`, with
+recommendation algorithms", 2018. The score is the one of `replay.baselines.counting_kernels`, with
 popularity of half-life 5,000 events as the prior; the constants are the same on all streams.
 """
 
 from __future__ import annotations
 
 from replay.baselines.base import Baseline
-from replay.baselines.counting import Counting, Settings
+from replay.baselines.counting import Counting
+from replay.baselines.counting_kernels import Settings
 from replay.protocols import DEPLOYABLE, Protocol
 
 _FADE = 0.5 ** (1 / 5_000)

@@ -7,7 +7,8 @@ never followed: the prior d(i)/2 is below every whole transition, so it decides 
 from __future__ import annotations
 
 from replay.baselines.base import Baseline
-from replay.baselines.counting import Counting, Settings
+from replay.baselines.counting import Counting
+from replay.baselines.counting_kernels import Settings
 from replay.protocols import DEPLOYABLE, Protocol
 
 

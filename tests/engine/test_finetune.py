@@ -16,6 +16,7 @@ from engine import finetune
 from engine.config import EngineConfig
 from engine.engine import Engine
 from engine.finetune import Candidate
+from engine.lesson import tokens_per_event
 from lrurec.model import LRURec
 from replay.synthetic import markov_stream
 
@@ -153,18 +154,18 @@ def test_held_out_events_are_not_trained_on_and_others_all_are() -> None:
     engine, _ = learned(unique_items(500, users=20), history=50)
     for batch in unique_items(900, users=20)[500:].micro_batches(50):
         engine.process(batch)
-    job = engine.prepare("count")
+    lesson = engine.prepare("count").lesson
     window = set(range(500, 900))
-    held = {int(item) - 1 for sequence, count in job.held_out for item in sequence[-count:]}
+    held = {int(item) - 1 for sequence, count in lesson.held_out for item in sequence[-count:]}
     assert held == set(range(860, 900))  # the newest tenth
-    recent = {int(item) - 1 for sequence in job.recent for item in sequence}
-    older = {int(item) - 1 for sequence in job.older for item in sequence}
+    recent = {int(item) - 1 for sequence in lesson.recent for item in sequence}
+    older = {int(item) - 1 for sequence in lesson.older for item in sequence}
     assert not held & recent
     assert not held & older
     assert window - held <= recent
     assert older
     assert not older & window
-    for sequence in job.recent + job.older:
+    for sequence in lesson.recent + lesson.older:
         assert 2 <= len(sequence) <= 51
 
 
@@ -181,7 +182,7 @@ def test_more_is_trained_per_event_while_data_is_small() -> None:
     config = replace(
         CONFIG, train_tokens_per_event=5.0, train_tokens_early=10_000.0, train_tokens_cap=40.0
     )
-    per_event = [finetune.tokens_per_event(config, n) for n in (0, 100, 500, 1_000, 2_000, 10**6)]
+    per_event = [tokens_per_event(config, n) for n in (0, 100, 500, 1_000, 2_000, 10**6)]
     assert per_event == [40.0, 40.0, 20.0, 10.0, 5.0, 5.0]
 
 

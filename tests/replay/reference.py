@@ -1,4 +1,4 @@
-"""The protocol and the score of `replay.baselines.counting`, once more: plain, slow, obvious."""
+"""The protocol and the score of the counting baselines, once more: plain, slow, obvious."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import defaultdict
 
 import numpy as np
 
-from replay.baselines.counting import Settings
+from replay.baselines.counting_kernels import Settings
 from replay.stream import Rows
 
 

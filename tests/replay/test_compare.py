@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from connectors.event import EventBatch
 from engine.config import EngineConfig
+from replay.baselines import BASELINES, COUNTING
 from replay.compare import Comparison
 from replay.prequential import Results
 from replay.synthetic import markov_stream
@@ -34,13 +37,28 @@ def test_lrurec_ranks_the_same_beside_the_mixture_and_alone() -> None:
     assert (beside["engine"].ranks != beside["lrurec"].ranks).any()
 
 
-def test_all_models_that_the_experts_allow_are_compared_unless_some_are_named() -> None:
-    everything = Comparison.of([], EngineConfig())
-    assert everything.engines == ("engine", "lrurec")
-    assert everything.baselines[0] == "popularity"
-    assert len(everything.baselines) == 6
+def test_the_fast_models_that_the_experts_allow_are_compared_unless_some_are_named() -> None:
+    fast = Comparison.of([], EngineConfig())
+    assert fast.engines == ("engine", "lrurec")
+    assert fast.baselines == tuple(COUNTING)
+    assert Comparison.of(["fast"], EngineConfig()) == fast
+    more = Comparison.of(["isgd", "fast"], EngineConfig())
+    assert more.baselines == (*COUNTING, "isgd")
+    assert Comparison.of(["all"], EngineConfig()).baselines == tuple(BASELINES)
     counting = Comparison.of([], EngineConfig(experts=("popularity", "rules")))
     assert counting.engines == ("engine",)
+
+
+def test_what_learns_from_values_is_left_out_of_all_and_refused_by_name_without_them() -> None:
+    events = markov_stream(n_users=5, n_items=9, n_events=200, predictability=0.5, seed=2)
+    few = replace(Comparison.of(["all"], SMALL), engines=(), baselines=("isgd", "biased_mf"))
+    results = few.run(None, events)
+    assert list(results.tracks) == ["isgd"]
+    assert list(results.left_out) == ["biased_mf"]
+    rated = replace(events, values=np.ones(200, dtype=np.float32))
+    assert list(few.run(None, rated).tracks) == ["isgd", "biased_mf"]
+    with pytest.raises(ValueError, match="biased_mf learns from values"):
+        replayed(["isgd", "biased_mf"], SMALL, events)
 
 
 def test_baselines_alone_need_no_engine() -> None:

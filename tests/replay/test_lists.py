@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from replay.baselines import BASELINES
 from replay.lists import EVERY, LENGTH, Watched, describe, gini, sampled
-from replay.stream import to_rows
+from replay.stream import Rows, to_rows
 from replay.synthetic import markov_stream
 from tests.replay.reports import Replayed, replayed
 
@@ -48,9 +49,9 @@ def test_watching_changes_no_rank_wherever_the_stream_is_cut() -> None:
     rows = to_rows(markov_stream(10, 30, 300, predictability=0.7, seed=3))
     plain = BASELINES["rules_short"](rows.n_users, rows.n_items, True, 0)
     watched = Watched(BASELINES["rules_short"](rows.n_users, rows.n_items, True, 0))
-    expected = plain.rank_and_learn(rows.users, rows.items)
+    expected = plain.rank_and_learn(rows)
     ranks = [
-        watched.rank_and_learn(rows.users[part], rows.items[part])
+        watched.rank_and_learn(rows.part(part))
         for part in (slice(0, 77), slice(77, 78), slice(78, 300))
     ]
     np.testing.assert_array_equal(np.concatenate(ranks), expected)
@@ -62,13 +63,13 @@ def test_a_baseline_that_cannot_recommend_is_left_out() -> None:
     class Silent:
         name = "silent"
 
-        def rank_and_learn(self, users, items):  # type: ignore[no-untyped-def]
-            return np.ones(len(users), dtype=np.int64)
+        def rank_and_learn(self, events: Rows) -> NDArray[np.int64]:
+            return np.ones(len(events.users), dtype=np.int64)
 
     watched = Watched(Silent())
-    users = np.zeros(60, dtype=np.int32)
-    assert watched.rank_and_learn(users, users).tolist() == [1] * 60
-    assert list(describe({"silent": watched.lists()}, users)) == ["the stream"]
+    rows = to_rows(markov_stream(10, 30, 60, predictability=0.7, seed=3))
+    assert watched.rank_and_learn(rows).tolist() == [1] * 60
+    assert list(describe({"silent": watched.lists()}, rows.items)) == ["the stream"]
 
 
 def test_coverage_and_popularity_by_hand() -> None:

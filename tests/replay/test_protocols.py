@@ -6,12 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from connectors.event import Event, EventBatch
 from engine.config import EngineConfig
 from engine.engine import Engine
 from engine.metrics import Reason
 from engine.scoring import Scoring
+from replay.baselines import BASELINES, COUNTING
 from replay.compare import Comparison
 from replay.prequential import Results, Track, run
 from replay.protocols import PROTOCOLS, Protocol
@@ -150,6 +152,21 @@ def test_the_engine_is_ranked_by_its_own_answers_among_the_items_of_the_newest_e
         better = sum(answer[other] > answer[item] for other in others)
         equal = sum(answer[other] == answer[item] for other in others)
         assert 1 + better <= found[event] <= 1 + better + equal
+
+
+@pytest.mark.parametrize("name", sorted(BASELINES.keys() - COUNTING))
+def test_every_other_baseline_obeys_them_too(name: str) -> None:
+    """Users without history get what is popular, so that flurs leaves no choice at all."""
+
+    def ranks(events: EventBatch, protocol: Protocol, repeats: bool = False) -> NDArray[np.int64]:
+        track = run(None, [name], events, protocol=protocol, repeats=repeats).tracks[name]
+        return track.ranks[track.scored]
+
+    assert ranks(RECENT, FLURS).tolist() == RECENT_RANKS
+    among_all = ranks(UNIVERSE, VINAGRE)
+    assert among_all[[3, 4]].tolist() == [0, 1]
+    assert set(among_all[[0, 1, 2, 5]]) <= {1, 2}
+    assert np.flatnonzero(ranks(TEN, ALPENGLOW, repeats=True) == 0).tolist() == [0, 3, 5]
 
 
 TEN = stream([*zip("abcabcddde", "xxxyyzxxyz", strict=True)])

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from connectors.files import read_events
-from replay.baselines import BASELINES
+from replay.baselines import COUNTING
 from replay.prequential import run
 from replay.stream import in_time_order
 
 BUNDLED = Path(__file__).parents[2] / "data"
-STREAMS = {  # repeats; then Recall@10 and NDCG@10 in the order of BASELINES
+STREAMS = {  # repeats; then Recall@10 and NDCG@10 in the order of COUNTING
     "movietweetings/ratings.csv.gz": (
         False,
         [(0.1318, 0.0687), (0.2111, 0.1291), (0.2182, 0.1418)],
@@ -64,8 +64,8 @@ def test_reference_numbers(stream: str) -> None:
         if "LRUSTREAM_DATA" not in os.environ:
             pytest.skip("LRUSTREAM_DATA names no folder of streams")
         path = Path(os.environ["LRUSTREAM_DATA"]) / stream
-    results = run(None, list(BASELINES), in_time_order(read_events(path)).events, repeats=repeats)
-    for name, expected in zip(BASELINES, popularity + sequential, strict=True):
+    results = run(None, list(COUNTING), in_time_order(read_events(path)).events, repeats=repeats)
+    for name, expected in zip(COUNTING, popularity + sequential, strict=True):
         summary = results.tracks[name].metrics().summary()
         found = (summary["recall@10"], summary["ndcg@10"])
         assert found == pytest.approx(expected, abs=0.002), name

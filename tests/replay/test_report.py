@@ -109,6 +109,12 @@ def test_the_table_names_the_models_and_what_was_left_out() -> None:
         assert expected in text
 
 
+def test_a_model_that_could_not_run_is_said_in_table_and_json() -> None:
+    found = replace(results(), left_out={"biased_mf": "no values"})
+    assert "not compared: biased_mf: no values" in shown(found)
+    assert to_json(found, MANIFEST)["manifest"]["models_left_out"] == {"biased_mf": "no values"}
+
+
 def test_the_best_of_a_column_is_bold() -> None:
     found = results()
     bold = "\x1b[1m"
