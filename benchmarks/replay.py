@@ -2,9 +2,9 @@
 
     python benchmarks/replay.py --data DIR/ml-1m [--json FILE] [-- any option of `replay`]
 
-Replays MovieLens-1M with the engine, LRURec and all baselines as a user would, times the plain
-step (see plain_step.py) right before and after, and prints the quotient. Run it with nothing else
-on the machine. Without --data, the folder ml-1m under the one that LRUSTREAM_DATA names.
+Replays MovieLens-1M with the engine, LRURec and the counting baselines as a user would, times the
+plain step (see plain_step.py) right before and after, and prints the quotient. Run it with nothing
+else on the machine. Without --data, the folder ml-1m under the one that LRUSTREAM_DATA names.
 """
 
 from __future__ import annotations
