@@ -31,7 +31,7 @@ POPULARITY_SHARE = 0.2
 """Weight of the popularity beside the prediction."""
 
 FIRST_SOLVE = 500
-GROWTH = 0.125
+GROWTH = 0.12
 LONGEST_REST = 40_000
 """B is solved when the stream has grown by a share, after so many events at the latest."""
 
