@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import sqlite3
@@ -12,6 +13,7 @@ import threading
 import time
 import zlib
 from collections.abc import Iterator
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
@@ -145,6 +147,23 @@ def test_processes_publish_at_once_and_every_record_is_there(tmp_path: Path) -> 
         own = [r.value.decode() for r in records if r.value.startswith(name.encode())]
         assert own == [f"{name}{i}" for i in range(200)]
     log.close()
+
+
+def open_new_files(directory: Path, together: Barrier) -> None:
+    for trial in range(50):
+        together.wait()
+        EmbeddedLog.open(directory / f"{trial}.log").close()
+
+
+def test_a_new_file_is_opened_by_processes_at_once(tmp_path: Path) -> None:
+    spawn = multiprocessing.get_context("spawn")
+    together = spawn.Barrier(4, timeout=30)  # broken, so that all end, when one fails
+    processes = [spawn.Process(target=open_new_files, args=(tmp_path, together)) for _ in range(4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+        assert process.exitcode == 0
 
 
 def test_a_killed_publisher_leaves_whole_batches(tmp_path: Path) -> None:
