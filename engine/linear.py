@@ -31,8 +31,8 @@ POPULARITY_SHARE = 0.2
 """Weight of the popularity beside the prediction."""
 
 FIRST_SOLVE = 500
-GROWTH = 0.12
-LONGEST_REST = 40_000
+GROWTH = 0.2
+LONGEST_REST = 80_000
 """B is solved when the stream has grown by a share, after so many events at the latest."""
 
 BLOCK = 128

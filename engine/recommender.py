@@ -254,8 +254,8 @@ class Recommender:
         items = np.where(ranked, context.items, -1)
         named = {"engine": self.mixture.mix_and_learn(opinions, candidates, contexts, items)}
         if self.uses_model:
-            logits = opinions.logs.own[:, -2]  # of the last expert, before the room for the blend
-            named["lrurec"] = torch.softmax(logits + candidates.log(), dim=1)
+            pure = opinions.weights.own[:, -1] * candidates  # the last expert
+            named["lrurec"] = pure.div_(pure.sum(1, keepdim=True))
 
         true = torch.from_numpy(context.items).to(self.device)
         draws = uniform_draws(self.config.seed, number, len(context))
