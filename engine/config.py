@@ -34,7 +34,9 @@ class EngineConfig:
     width: int = 64
     blocks: int = 2
     dropout: float = 0.5
-    learning_rate: float = 1e-3
+    """Of a fine-tune of the first `dropout_events` events; beyond, it falls with their root."""
+    dropout_events: int = 100_000
+    learning_rate: float = 3e-3
     weight_decay: float = 0.01
     negatives: int | None = None
     """Sampled negatives in training; None: the full softmax."""
@@ -58,7 +60,7 @@ class EngineConfig:
     """Events of a replay that a fine-tune takes: so many are still answered, and learned, by the
     old weights before the new ones come in, at the end of a micro-batch. One trains at a time."""
     batch_tokens: int = 4096
-    train_tokens_per_event: float = 6.0
+    train_tokens_per_event: float = 4.0
     """Tokens trained on per event of the stream, at least ..."""
     train_tokens_early: float = 1e6
     """... and this many divided by the events seen so far, while data is small ..."""
@@ -83,6 +85,7 @@ class EngineConfig:
             "finetune_first",
             "finetune_every",
             "batch_tokens",
+            "dropout_events",
         ):
             if getattr(self, name) < 1:
                 raise ValueError(

@@ -109,7 +109,9 @@ def _trainer(job: Job) -> Trainer:
     items = live.config.items
     if job.trained is not None:
         items = len(job.trained["model.item_bias"]) - 1
-    model = LRURec(replace(live.config, items=items), seed).to(live.embedding.device)
+    dropout = lesson.dropout(config, job.window_end)
+    shape = replace(live.config, items=items, dropout=dropout)
+    model = LRURec(shape, seed).to(live.embedding.device)
     trainer = Trainer(model, settings, seed)
     if job.trained is None:
         model.load_state_dict(live.state_dict())

@@ -42,6 +42,11 @@ def tokens_per_event(config: EngineConfig, events: int) -> float:
     return max(config.train_tokens_per_event, min(config.train_tokens_cap, early))
 
 
+def dropout(config: EngineConfig, events: int) -> float:
+    """The dropout of a fine-tune: as configured while data is small, then less of it."""
+    return config.dropout * min(1.0, config.dropout_events / max(events, 1)) ** 0.5
+
+
 def prepare(events: RaggedRows, window: Window, config: EngineConfig, version: int) -> Lesson:
     """Read what the fine-tune of `version` needs. events: item rows by user row."""
     rng = np.random.default_rng([config.seed, version])

@@ -16,7 +16,7 @@ from engine import finetune
 from engine.config import EngineConfig
 from engine.engine import Engine
 from engine.finetune import Candidate
-from engine.lesson import tokens_per_event
+from engine.lesson import dropout, tokens_per_event
 from lrurec.model import LRURec
 from replay.synthetic import markov_stream
 
@@ -184,6 +184,18 @@ def test_more_is_trained_per_event_while_data_is_small() -> None:
     )
     per_event = [tokens_per_event(config, n) for n in (0, 100, 500, 1_000, 2_000, 10**6)]
     assert per_event == [40.0, 40.0, 20.0, 10.0, 5.0, 5.0]
+
+
+def test_dropout_falls_with_the_root_of_the_stream() -> None:
+    config = replace(CONFIG, dropout=0.4, dropout_events=1_000)
+    rates = [dropout(config, n) for n in (0, 1_000, 4_000, 100_000)]
+    assert rates == pytest.approx([0.4, 0.4, 0.2, 0.04])
+
+
+def test_a_fine_tune_trains_with_the_dropout_of_its_day() -> None:
+    _, candidates = learned(PREDICTABLE[:1_500], dropout=0.4, dropout_events=500)
+    used = [candidate.model.blocks[0].feed_forward.dropout for candidate in candidates]
+    assert used == pytest.approx([0.4, 0.4 / 2**0.5, 0.4 / 3**0.5])
 
 
 def test_items_that_came_after_the_last_fine_tune_are_trained_by_the_next() -> None:
