@@ -10,7 +10,7 @@ import pytest
 from connectors.event import EventBatch
 from engine.metrics import Reason
 from engine.recommender import Scored
-from replay.baselines import COUNTING
+from replay.baselines import COUNTING, Task
 from replay.prequential import BLOCK, reasons_of, run
 from replay.stream import to_rows
 from replay.synthetic import markov_stream
@@ -54,8 +54,9 @@ def test_baselines_are_the_same_beside_the_engine_alone_and_in_one_call() -> Non
     alone = run(None, list(COUNTING), STREAM, seed=3)
     beside = run(Recorder(), list(COUNTING), STREAM, seed=3, micro_batch=77)
     assert list(alone.tracks) == list(COUNTING)
+    task = Task(rows.n_users, rows.n_items, repeats=False, seed=3)
     for name, make in COUNTING.items():
-        expected = make(rows.n_users, rows.n_items, False, 3).rank_and_learn(rows)
+        expected = make(task).rank_and_learn(rows)
         assert np.array_equal(alone.tracks[name].ranks, expected)
         assert np.array_equal(beside.tracks[name].ranks, expected)
 
