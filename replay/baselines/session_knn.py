@@ -106,7 +106,7 @@ def _find_similar(state: State, history: History) -> NDArray[np.int64]:
     while at > 0 and q < LAST:
         at -= 1
         x = history[at]
-        if _contains(history[at + 1 :], x):
+        if x in history[at + 1 :]:
             continue
         for session in state.having[x, : min(state.counts[x], PER_ITEM)]:
             row = session % len(state.items)
@@ -132,17 +132,9 @@ def _learn(state: State, user: int, item: int) -> None:
         state.lengths[session % size] = 0
     row = session % size
     length = state.lengths[row]
-    if _contains(state.items[row, :length], item):
+    if item in state.items[row, :length]:
         return
     state.items[row, length] = item
     state.lengths[row] += 1
     state.having[item, state.counts[item] % PER_ITEM] = session
     state.counts[item] += 1
-
-
-@njit(nogil=True, cache=True)
-def _contains(items: NDArray[np.int32], item: int) -> bool:
-    for other in items:  # noqa: SIM110 (numba compiles no generator)
-        if other == item:
-            return True
-    return False

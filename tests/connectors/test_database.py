@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -182,8 +183,10 @@ def rows_of_an_append(database: Database, offset: int) -> list[int]:
     """How many rows each statement of one append sends or returns."""
     counts = []
 
-    def count(_connection, cursor, _text, parameters, _context, many) -> None:  # type: ignore[no-untyped-def]
-        counts.append(len(parameters) if many else abs(cursor.rowcount))
+    def count(
+        _connection: Any, cursor: Any, _text: str, rows: Any, _context: Any, many: bool
+    ) -> None:
+        counts.append(len(rows) if many else abs(cursor.rowcount))
 
     event.listen(database._engine, "after_cursor_execute", count)
     database.append([("batch", b"x"), ("swap", b"y")], "events", {0: offset, 1: offset})

@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Iterator
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -41,9 +42,11 @@ def decode(raw: bytes, partition: int, offset: int) -> Event:
 
 
 def source(
-    log: EmbeddedLog, stored: dict[int, int] | None = None, **options: str
+    log: EmbeddedLog,
+    stored: dict[int, int] | None = None,
+    start: Literal["earliest", "latest"] = "earliest",
 ) -> EmbeddedSource:
-    return EmbeddedSource(log, "events", decode, lambda topic: stored or {}, **options)  # type: ignore[arg-type]
+    return EmbeddedSource(log, "events", decode, lambda topic: stored or {}, start)
 
 
 def publish(log: EmbeddedLog, *values: str, key: str = "k") -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from connectors.event import EventBatch
+from connectors.event import Event, EventBatch
 from engine.metrics import Reason
 from engine.recommender import Scored
 from replay.baselines import COUNTING, Task
@@ -102,7 +102,7 @@ def test_an_empty_stream_gives_empty_tracks() -> None:
 
 
 def test_reasons_depend_on_the_stream_alone() -> None:
-    batch = EventBatch(["a", "a", "b", "a"], ["x", "x", "x", "y"], *[np.zeros(4)] * 4)  # type: ignore[arg-type]
+    batch = EventBatch.from_events(Event(*pair, 0.0) for pair in ("ax", "ax", "bx", "ay"))
     new, ranked, repeat = Reason.NEW_ITEM, Reason.RANKED, Reason.REPEAT
     assert reasons_of(to_rows(batch), repeats=False).tolist() == [new, repeat, ranked, new]
     assert reasons_of(to_rows(batch), repeats=True).tolist() == [new, ranked, ranked, new]
