@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import os
 import signal
@@ -323,14 +322,9 @@ def test_a_poll_waits_for_a_record_and_no_longer(log: EmbeddedLog) -> None:
 
 def test_recommendations_are_json_records(log: EmbeddedLog) -> None:
     sink = EmbeddedSink(log, "answers")
-    sink.write([Recommendation("ü", ["i", "j"], [0.5, 0.25], 12.5, 3)])
+    recommendation = Recommendation("ü", ["i", "j"], [0.5, 0.25], 12.5, 3)
+    sink.write([recommendation])
     sink.flush()
     [record] = log.read("answers", 0, 0, 10)
     assert record.timestamp == 12.5
-    assert json.loads(record.value) == {
-        "user_id": "ü",
-        "items": ["i", "j"],
-        "scores": [0.5, 0.25],
-        "timestamp": 12.5,
-        "model_version": 3,
-    }
+    assert record.value == codec.encode_recommendation(recommendation)
