@@ -84,7 +84,7 @@ def run_stream(device: str) -> str:
     """Learn a seeded stream in which most users walk the catalogue in order; say how it went."""
     import numpy as np
 
-    from connectors.event import EventBatch
+    from connectors.event import Event, EventBatch
     from engine.config import EngineConfig
     from engine.recommender import Recommender
 
@@ -95,13 +95,9 @@ def run_stream(device: str) -> str:
     for event, user in enumerate(users):
         walked[user] += 1
         items[event] = (37 * user + walked[user]) % ITEMS
-    stream = EventBatch(
-        users=[f"u{user}" for user in users],
-        items=[f"i{item}" for item in items],
-        timestamps=np.arange(EVENTS, dtype=np.float64),
-        values=np.full(EVENTS, np.nan, dtype=np.float32),
-        partitions=np.zeros(EVENTS, dtype=np.int32),
-        offsets=np.arange(EVENTS, dtype=np.int64),
+    stream = EventBatch.from_events(
+        Event(f"u{user}", f"i{item}", float(n))
+        for n, (user, item) in enumerate(zip(users, items, strict=True))
     )
 
     recommender = Recommender(EngineConfig(seed=SEED, device=device))

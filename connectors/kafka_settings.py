@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -13,7 +13,7 @@ from kafka.errors import KafkaConfigurationError, KafkaError
 
 from connectors.base import ConnectorError, SourceUnavailable
 
-T = TypeVar("T")
+Client = TypeVar("Client", KafkaAdminClient, KafkaConsumer, KafkaProducer)
 
 REQUEST_TIMEOUT_S = 5.0  # one question to the broker, beside the polls
 
@@ -79,13 +79,13 @@ class KafkaSettings:
             if name in self.extra and not Path(str(self.extra[name])).is_file():
                 raise ConnectorError(f"{name}: there is no file {str(self.extra[name])!r}")
 
-    def connect(self, client: Callable[..., T], **own: object) -> T:
+    def connect(self, client: type[Client], **own: object) -> Client:
         """A connected consumer, producer or admin client; `extra` wins over `own`.
 
         Raises SourceUnavailable where nobody answers within `connect_timeout_s`, ConnectorError
         where the client refuses a setting.
         """
-        known: Mapping[str, object] = client.DEFAULT_CONFIG  # type: ignore[attr-defined]
+        known: Mapping[str, object] = client.DEFAULT_CONFIG
         config: dict[str, object] = {
             "metadata_max_age_ms": self.metadata_max_age_ms,
             "bootstrap_timeout_ms": milliseconds(self.connect_timeout_s),

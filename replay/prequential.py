@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from connectors.event import EventBatch
 from engine.metrics import PrequentialMetrics, Reason
-from replay.baselines import BASELINES, Baseline, Make
+from replay.baselines import BASELINES, Baseline, Make, Task
 from replay.protocols import DEPLOYABLE, Protocol
 from replay.segments import segments_of
 from replay.stream import Rows, first_of_each, to_rows
@@ -122,9 +122,8 @@ def run(
     started = clock()
     total = len(batch)
     rows = to_rows(batch)
-    models = [
-        makers[name](rows.n_users, rows.n_items, repeats, seed, protocol) for name in baselines
-    ]
+    task = Task(rows.n_users, rows.n_items, repeats, seed, protocol)
+    models = [makers[name](task) for name in baselines]
     if watch:
         models = [watch(model) for model in models]
     baseline_ranks: list[list[NDArray[np.int64]]] = [[] for _ in models]

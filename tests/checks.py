@@ -1,30 +1,28 @@
 """The contract of everything that ranks events and learns them, as checks on a factory.
 
-A factory makes a fresh ranker from (n_users, n_items, repeats, seed); see
-`replay.baselines.base.Baseline` for what a ranker promises.
+A factory makes a fresh ranker from a `Task`; see `replay.baselines.base.Baseline` for what a
+ranker promises.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from connectors.event import Event, EventBatch
-from replay.baselines import Baseline
+from replay.baselines import Make, Task
 from replay.prequential import reasons_of
 from replay.stream import Rows, to_rows
 from replay.synthetic import markov_stream
-
-Make = Callable[[int, int, bool, int], Baseline]
 
 
 def ranks_of(
     make: Make, rows: Rows, repeats: bool, seed: int = 0, cuts: Sequence[int] = ()
 ) -> np.ndarray:
     """The ranks of a fresh ranker on a stream that is cut before the events `cuts`."""
-    ranker = make(rows.n_users, rows.n_items, repeats, seed)
+    ranker = make(Task(rows.n_users, rows.n_items, repeats, seed))
     bounds = itertools.pairwise([0, *cuts, len(rows.users)])
     parts = [ranker.rank_and_learn(rows.part(slice(*bound))) for bound in bounds]
     return np.concatenate(parts)

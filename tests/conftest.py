@@ -1,3 +1,3 @@
-"""Services shared by the tests: each starts when the first test asks for it."""
+"""What tests share: services, each started when the first test asks for it, and commands."""
 
-pytest_plugins = ["tests.postgres_server", "tests.kafka_broker", "tests.browser"]
+pytest_plugins = ["tests.postgres_server", "tests.kafka_broker", "tests.browser", "tests.commands"]

@@ -10,18 +10,17 @@ import time
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
-from cli import cli
 from lrurec.weights import load_extra
+from tests.commands import run
 
 ROOT = Path(__file__).parent.parent
 DEADLINE_S = 120.0
 
 
 @pytest.fixture(autouse=True)
-def in_a_folder_with_a_small_data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+def a_small_data_set(in_an_empty_folder: None) -> None:
     lines = [f"{user} {100 + (user + step) % 30}" for user in range(1, 21) for step in range(6)]
     Path("video.txt").write_text("\n".join(lines) + "\n")
 
@@ -30,7 +29,7 @@ def loo(*arguments: str) -> Result:
     """The command in this process, whose own handlers of signals stay."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(signal, "signal", lambda *_: None)
-        return CliRunner().invoke(cli, ["loo", *arguments], prog_name="lrustream")
+        return run("loo", *arguments)
 
 
 def test_a_run_is_kept_printed_and_gone_on_with() -> None:

@@ -47,15 +47,8 @@ def resolve_jars(jars: Path = JARS) -> Path:
     fresh = Path(tempfile.mkdtemp(prefix=f"{jars.name}-", dir=jars.parent))
     command = ["mvn", "-q", "-B", "-f", str(HERE / "pom.xml"), "dependency:copy-dependencies"]
     try:
-        done = subprocess.run(
-            [*command, f"-DoutputDirectory={fresh}"],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=JAR_TIMEOUT_S,
-        )
-        if done.returncode != 0:
-            raise BrokerError(f"mvn could not fetch the Kafka jars: {done.stdout.strip()[-500:]}")
+        command += [f"-DoutputDirectory={fresh}"]
+        _run(command, JAR_TIMEOUT_S, "mvn could not fetch the Kafka jars")
         shutil.rmtree(jars, ignore_errors=True)
         fresh.rename(jars)
     except subprocess.TimeoutExpired:
@@ -63,6 +56,15 @@ def resolve_jars(jars: Path = JARS) -> Path:
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
     return jars
+
+
+def _run(command: list[str], timeout_s: float, failure: str) -> None:
+    """Raises BrokerError with the end of what the command said where it fails."""
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=timeout_s
+    )
+    if done.returncode != 0:
+        raise BrokerError(f"{failure}: {done.stdout.strip()[-500:]}")
 
 
 def free_ports(count: int) -> list[int]:
@@ -156,15 +158,8 @@ class Broker:
     def _format(self, classpath: str, properties: Path) -> None:
         cluster_id = base64.urlsafe_b64encode(os.urandom(16)).decode().rstrip("=")
         storage = ["kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(properties)]
-        done = subprocess.run(
-            ["java", *JVM, "-cp", classpath, *storage],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=START_TIMEOUT_S,
-        )
-        if done.returncode != 0:
-            raise BrokerError(f"cannot format {self._data}: {done.stdout.strip()[-500:]}")
+        command = ["java", *JVM, "-cp", classpath, *storage]
+        _run(command, START_TIMEOUT_S, f"cannot format {self._data}")
 
     def _check_port(self) -> None:
         with socket.socket() as probe:

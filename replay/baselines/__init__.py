@@ -7,7 +7,7 @@ from functools import partial
 from types import MappingProxyType
 
 from engine.config import EngineConfig
-from replay.baselines.base import Baseline
+from replay.baselines.base import Baseline, Task
 from replay.baselines.biased_mf import BiasedMF
 from replay.baselines.bpr_mf import BPRMF
 from replay.baselines.gru4rec import GRU4Rec
@@ -18,10 +18,8 @@ from replay.baselines.rules import rules_long, rules_short
 from replay.baselines.sasrec import SASRec
 from replay.baselines.session_knn import SessionKNN
 from replay.baselines.transition import transition
-from replay.protocols import Protocol
 
-Make = Callable[[int, int, bool, int, Protocol], Baseline]
-"""Makes a baseline from (n_users, n_items, repeats, seed, protocol [deployable])."""
+Make = Callable[[Task], Baseline]
 
 COUNTING: Mapping[str, Make] = MappingProxyType(
     {
@@ -58,4 +56,4 @@ BASELINES = makers(EngineConfig())
 FROM_VALUES = frozenset({"biased_mf"})
 """Those that learn nothing from an event without a value."""
 
-__all__ = ["BASELINES", "COUNTING", "FROM_VALUES", "Baseline", "Make", "makers"]
+__all__ = ["BASELINES", "COUNTING", "FROM_VALUES", "Baseline", "Make", "Task", "makers"]

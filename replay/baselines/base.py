@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+import typing
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from replay.protocols import DEPLOYABLE, Protocol
 from replay.stream import Rows
 
 
-class Baseline(Protocol):
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What a baseline is built from: how many users and items the stream will bring, whether an
+    item may come to a user again, the seed of everything random, and how the stream is scored."""
+
+    n_users: int
+    n_items: int
+    repeats: bool
+    seed: int
+    protocol: Protocol = DEPLOYABLE
+
+
+class Baseline(typing.Protocol):
     """A recommender that a model has to beat, on the same events under the same rules.
 
-    Built with the number of users and of items the stream will bring, whether repeats are on, a
-    seed, and a protocol. Item rows are numbered by first appearance in the stream.
+    Built from a `Task`. Item rows are numbered by first appearance in the stream.
     """
 
     name: str

@@ -19,8 +19,8 @@ from river.optim import SGD
 from river.optim.initializers import Normal
 from river.reco import BiasedMF as RiverBiasedMF
 
+from replay.baselines.base import Task
 from replay.baselines.one_by_one import History, OneByOne
-from replay.protocols import DEPLOYABLE, Protocol
 
 FACTORS: Final = 10
 RATE: Final = 0.01
@@ -34,23 +34,16 @@ class BiasedMF(OneByOne):
 
     name = "biased_mf"
 
-    def __init__(
-        self,
-        n_users: int,
-        n_items: int,
-        repeats: bool,
-        seed: int,
-        protocol: Protocol = DEPLOYABLE,
-    ) -> None:
-        super().__init__(n_users, n_items, repeats, seed, protocol)
+    def __init__(self, task: Task) -> None:
+        super().__init__(task)
         self._model = RiverBiasedMF(
             n_factors=FACTORS,
             bias_optimizer=SGD(RATE),
             latent_optimizer=SGD(RATE),
-            latent_initializer=Normal(sigma=0.1, seed=seed),
+            latent_initializer=Normal(sigma=0.1, seed=task.seed),
         )
-        self._item_factors = np.zeros((n_items, FACTORS))
-        self._item_bias = np.zeros(n_items)
+        self._item_factors = np.zeros((task.n_items, FACTORS))
+        self._item_bias = np.zeros(task.n_items)
 
     def scores(self, user: int, history: History) -> NDArray[np.floating]:
         """Values less what all items share, the mean and the user's bias."""

@@ -13,8 +13,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from replay.baselines.base import Task
 from replay.baselines.one_by_one import History, OneByOne
-from replay.protocols import DEPLOYABLE, Protocol
 
 FACTORS: Final = 64
 NEGATIVES: Final = 10
@@ -32,19 +32,12 @@ class BPRMF(OneByOne):
 
     name = "bpr_mf"
 
-    def __init__(
-        self,
-        n_users: int,
-        n_items: int,
-        repeats: bool,
-        seed: int,
-        protocol: Protocol = DEPLOYABLE,
-    ) -> None:
-        super().__init__(n_users, n_items, repeats, seed, protocol)
-        self._random = np.random.default_rng(seed)
-        self._user_factors = self._random.normal(0, _START, (n_users, FACTORS))
-        self._item_factors = self._random.normal(0, _START, (n_items, FACTORS))
-        self._item_bias = np.zeros(n_items)
+    def __init__(self, task: Task) -> None:
+        super().__init__(task)
+        self._random = np.random.default_rng(task.seed)
+        self._user_factors = self._random.normal(0, _START, (task.n_users, FACTORS))
+        self._item_factors = self._random.normal(0, _START, (task.n_items, FACTORS))
+        self._item_bias = np.zeros(task.n_items)
 
     def scores(self, user: int, history: History) -> NDArray[np.floating]:
         return (

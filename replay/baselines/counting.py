@@ -7,9 +7,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from replay.baselines.base import check_rows
+from replay.baselines.base import Task, check_rows
 from replay.baselines.counting_kernels import KNOWN, SEEN, Settings, State, advance, scores_of
-from replay.protocols import DEPLOYABLE, Protocol
 from replay.stream import Rows
 
 DENSE_BYTES: Final = 400_000_000
@@ -24,15 +23,16 @@ class Counting:
     def __init__(
         self,
         name: str,
-        n_users: int,
-        n_items: int,
+        task: Task,
         settings: Settings,
-        protocol: Protocol = DEPLOYABLE,
         dense_bytes: int = DENSE_BYTES,
         dense_share: float = DENSE_SHARE,
     ) -> None:
         self.name = name
-        self._settings = settings._replace(recent_events=protocol.recent_events)
+        n_users, n_items = task.n_users, task.n_items
+        self._settings = settings._replace(
+            repeats=task.repeats, seed=task.seed, recent_events=task.protocol.recent_events
+        )
         self._dense_from = int(dense_share * n_items)
         rows = n_items if settings.window else 0
         dense_rows = min(rows, dense_bytes // max(4 * n_items, 1))
@@ -56,7 +56,7 @@ class Counting:
             dense=np.zeros((dense_rows, n_items), dtype=np.float32),
             scores=np.zeros(n_items),
         )
-        if protocol.all_items:
+        if task.protocol.all_items:
             self._state.counters[KNOWN] = n_items
 
     def rank_and_learn(self, events: Rows) -> NDArray[np.int64]:

@@ -29,15 +29,15 @@ _WEIGHT, _TOTAL = range(2)
 
 
 class Settings(NamedTuple):
-    """The constants of the score (module docstring), and of the protocol."""
+    """The constants of the score (module docstring), and what `Counting` adds from the task."""
 
     fade: float
     window: int
     gap: float
     power: float
     prior: float
-    repeats: bool
-    seed: int
+    repeats: bool = False
+    seed: int = 0
     recent_events: int = 0
 
 

@@ -12,8 +12,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from replay.baselines.base import Task
 from replay.baselines.one_by_one import History, OneByOne
-from replay.protocols import DEPLOYABLE, Protocol
 
 FACTORS: Final = 32
 RATE: Final = 0.1
@@ -27,18 +27,11 @@ class ISGD(OneByOne):
 
     name = "isgd"
 
-    def __init__(
-        self,
-        n_users: int,
-        n_items: int,
-        repeats: bool,
-        seed: int,
-        protocol: Protocol = DEPLOYABLE,
-    ) -> None:
-        super().__init__(n_users, n_items, repeats, seed, protocol)
-        random = np.random.default_rng(seed)
-        self._user_factors = random.normal(0, _START, (n_users, FACTORS))
-        self._item_factors = random.normal(0, _START, (n_items, FACTORS))
+    def __init__(self, task: Task) -> None:
+        super().__init__(task)
+        random = np.random.default_rng(task.seed)
+        self._user_factors = random.normal(0, _START, (task.n_users, FACTORS))
+        self._item_factors = random.normal(0, _START, (task.n_items, FACTORS))
 
     def scores(self, user: int, history: History) -> NDArray[np.floating]:
         return -np.abs(1 - self._item_factors[: self.known] @ self._user_factors[user])

@@ -18,8 +18,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from replay.baselines.base import Task
 from replay.baselines.one_by_one import History, OneByOne
-from replay.protocols import DEPLOYABLE, Protocol
 
 SCORED: Final = 10
 LEARNED: Final = 20
@@ -33,22 +33,14 @@ class ItemKNN(OneByOne):
 
     name = "item_knn"
 
-    def __init__(
-        self,
-        n_users: int,
-        n_items: int,
-        repeats: bool,
-        seed: int,
-        protocol: Protocol = DEPLOYABLE,
-        slots: int = SLOTS,
-    ) -> None:
-        super().__init__(n_users, n_items, repeats, seed, protocol)
-        slots = min(slots, n_items)
+    def __init__(self, task: Task, slots: int = SLOTS) -> None:
+        super().__init__(task)
+        slots = min(slots, task.n_items)
         self._together = np.zeros((slots, slots), dtype=np.float32)
         self._users = np.ones(slots, dtype=np.float32)
         self._newest = np.full(slots, -1)  # number of the event that last brought the slot's item
         self._item = np.full(slots, -1)
-        self._slot = np.full(n_items, -1)
+        self._slot = np.full(task.n_items, -1)
 
     def scores(self, user: int, history: History) -> NDArray[np.floating]:
         scores = _POPULARITY * self.popularity()

@@ -26,8 +26,8 @@ from lrurec.config import TrainConfig
 from lrurec.layers import dropout, truncated_normal
 from lrurec.loss import full_softmax_loss
 from lrurec.model import NEW_ITEM_BIAS_QUANTILE
+from replay.baselines.base import Task
 from replay.baselines.one_by_one import History, OneByOne
-from replay.protocols import DEPLOYABLE, Protocol
 
 DEFAULT: Final = EngineConfig()
 
@@ -83,23 +83,15 @@ class Network(nn.Module, ABC):
 class Neural(OneByOne):
     """A network that is fine-tuned by the engine's calendar.
 
-    config: of the engine that it is compared with; its seed gives way to `seed`.
+    config: of the engine that it is compared with; its seed gives way to the task's.
     """
 
     network: type[Network]
 
-    def __init__(
-        self,
-        n_users: int,
-        n_items: int,
-        repeats: bool,
-        seed: int,
-        protocol: Protocol = DEPLOYABLE,
-        config: EngineConfig = DEFAULT,
-    ) -> None:
-        super().__init__(n_users, n_items, repeats, seed, protocol)
-        self.config = replace(config, seed=seed)
-        self.model = self.network(n_items, self.config).eval()
+    def __init__(self, task: Task, config: EngineConfig = DEFAULT) -> None:
+        super().__init__(task)
+        self.config = replace(config, seed=task.seed)
+        self.model = self.network(task.n_items, self.config).eval()
         self._training = TrainConfig(config.learning_rate, config.weight_decay)
         self._optimizer = torch.optim.AdamW(
             self.model.parameters(),
@@ -109,7 +101,7 @@ class Neural(OneByOne):
         )
         self._window = Window(self.config)
         self._sequences = RaggedRows()
-        self._sequences.resize(n_users)
+        self._sequences.resize(task.n_users)
         self._fresh: list[tuple[int, int]] = []
         self._begun = self.known  # those known from the start are not placed amid any
         self.versions = 0

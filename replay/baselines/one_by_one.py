@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from engine.ragged import RaggedRows
 from engine.topk import uniform_draws
-from replay.baselines.base import check_rows
-from replay.protocols import DEPLOYABLE, Protocol
+from replay.baselines.base import Task, check_rows
 from replay.stream import Rows
 
 History = NDArray[np.int32]
@@ -34,27 +33,17 @@ class OneByOne(ABC):
 
     name: str
 
-    def __init__(
-        self,
-        n_users: int,
-        n_items: int,
-        repeats: bool,
-        seed: int,
-        protocol: Protocol = DEPLOYABLE,
-    ) -> None:
-        self.n_users, self.n_items = n_users, n_items
-        self.repeats = repeats
-        self.seed = seed
-        self.known = n_items if protocol.all_items else 0
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self.known = task.n_items if task.protocol.all_items else 0
         """Items seen so far, or all where the protocol says so: rows 0 to known - 1."""
         self.events = 0
         """Events learned so far."""
-        self._recent_events = protocol.recent_events
-        self._newest_event = np.full(n_items, _NEVER)  # number of the item's newest event
+        self._newest_event = np.full(task.n_items, _NEVER)  # number of the item's newest event
         self._histories = RaggedRows()
-        self._histories.resize(n_users)
-        self._lengths = np.zeros(n_users, dtype=np.int64)
-        self._mass = np.zeros(n_items)
+        self._histories.resize(task.n_users)
+        self._lengths = np.zeros(task.n_users, dtype=np.int64)
+        self._mass = np.zeros(task.n_items)
         self._weight = 1.0
 
     @abstractmethod
@@ -72,15 +61,15 @@ class OneByOne(ABC):
 
     def rank_and_learn(self, events: Rows) -> NDArray[np.int64]:
         """See `Baseline.rank_and_learn`."""
-        check_rows(events, self.n_users, self.n_items, self.known)
+        check_rows(events, self.task.n_users, self.task.n_items, self.known)
         ranks = np.zeros(len(events.users), dtype=np.int64)
-        draws = uniform_draws(self.seed, self.events, len(ranks))
+        draws = uniform_draws(self.task.seed, self.events, len(ranks))
         self._histories.append(events.users.astype(np.int64), events.items.astype(np.int64))
         columns = (events.users.tolist(), events.items.tolist(), events.values.tolist())
         for event, (user, item, value) in enumerate(zip(*columns, strict=True)):
             history = self._histories.row(user)[: self._lengths[user]]  # later ones lie behind it
-            offered = item < self.known and (self.repeats or not (history == item).any())
-            if offered or self._recent_events:
+            offered = item < self.known and (self.task.repeats or not (history == item).any())
+            if offered or self.task.protocol.recent_events:
                 ranks[event] = self._rank(user, history, item, offered, draws[event])
             self.known = max(self.known, item + 1)
             self.learn(user, history, item, value)
@@ -100,10 +89,11 @@ class OneByOne(ABC):
 
     def _rivals(self, history: History, item: int) -> NDArray[np.bool_]:
         """(known,) the candidates but for `item`."""
-        oldest = self.events - self._recent_events if self._recent_events else _NEVER
+        recent = self.task.protocol.recent_events
+        oldest = self.events - recent if recent else _NEVER
         rivals: NDArray[np.bool_] = self._newest_event[: self.known] >= oldest
         rivals[item : item + 1] = False
-        if not self.repeats:
+        if not self.task.repeats:
             rivals[history] = False
         return rivals
 

@@ -2,43 +2,25 @@
 
 from __future__ import annotations
 
-from replay.baselines.base import Baseline
+from replay.baselines.base import Baseline, Task
 from replay.baselines.counting import Counting
 from replay.baselines.counting_kernels import Settings
-from replay.protocols import DEPLOYABLE, Protocol
 
 
-def popularity(
-    n_users: int, n_items: int, repeats: bool, seed: int, protocol: Protocol = DEPLOYABLE
-) -> Baseline:
+def popularity(task: Task) -> Baseline:
     """By all-time count."""
-    return _faded("popularity", 1.0, n_users, n_items, repeats, seed, protocol)
+    return _faded("popularity", 1.0, task)
 
 
-def decayed_popularity(
-    n_users: int, n_items: int, repeats: bool, seed: int, protocol: Protocol = DEPLOYABLE
-) -> Baseline:
+def decayed_popularity(task: Task) -> Baseline:
     """Counts multiplied by 0.9998 at every event: half of an event is forgotten after 3,465."""
-    return _faded("decayed_popularity", 0.9998, n_users, n_items, repeats, seed, protocol)
+    return _faded("decayed_popularity", 0.9998, task)
 
 
-def fast_popularity(
-    n_users: int, n_items: int, repeats: bool, seed: int, protocol: Protocol = DEPLOYABLE
-) -> Baseline:
+def fast_popularity(task: Task) -> Baseline:
     """Half of an event is forgotten after 200: what is popular this hour."""
-    return _faded("fast_popularity", 0.5 ** (1 / 200), n_users, n_items, repeats, seed, protocol)
+    return _faded("fast_popularity", 0.5 ** (1 / 200), task)
 
 
-def _faded(
-    name: str,
-    fade: float,
-    n_users: int,
-    n_items: int,
-    repeats: bool,
-    seed: int,
-    protocol: Protocol,
-) -> Baseline:
-    settings = Settings(
-        fade=fade, window=0, gap=1.0, power=0.0, prior=1.0, repeats=repeats, seed=seed
-    )
-    return Counting(name, n_users, n_items, settings, protocol)
+def _faded(name: str, fade: float, task: Task) -> Baseline:
+    return Counting(name, task, Settings(fade=fade, window=0, gap=1.0, power=0.0, prior=1.0))

@@ -8,29 +8,20 @@ popularity of half-life 5,000 events as the prior; the constants are the same on
 
 from __future__ import annotations
 
-from replay.baselines.base import Baseline
+from replay.baselines.base import Baseline, Task
 from replay.baselines.counting import Counting
 from replay.baselines.counting_kernels import Settings
-from replay.protocols import DEPLOYABLE, Protocol
 
 _FADE = 0.5 ** (1 / 5_000)
 
 
-def rules_long(
-    n_users: int, n_items: int, repeats: bool, seed: int, protocol: Protocol = DEPLOYABLE
-) -> Baseline:
+def rules_long(task: Task) -> Baseline:
     """For long histories: 20 events back, gently weighed."""
-    settings = Settings(
-        fade=_FADE, window=20, gap=0.9, power=0.5, prior=1.0, repeats=repeats, seed=seed
-    )
-    return Counting("rules_long", n_users, n_items, settings, protocol)
+    settings = Settings(fade=_FADE, window=20, gap=0.9, power=0.5, prior=1.0)
+    return Counting("rules_long", task, settings)
 
 
-def rules_short(
-    n_users: int, n_items: int, repeats: bool, seed: int, protocol: Protocol = DEPLOYABLE
-) -> Baseline:
+def rules_short(task: Task) -> Baseline:
     """For sessions: 8 events back, near ones far ahead, conditional probabilities."""
-    settings = Settings(
-        fade=_FADE, window=8, gap=0.8, power=1.0, prior=0.3, repeats=repeats, seed=seed
-    )
-    return Counting("rules_short", n_users, n_items, settings, protocol)
+    settings = Settings(fade=_FADE, window=8, gap=0.8, power=1.0, prior=0.3)
+    return Counting("rules_short", task, settings)

@@ -22,8 +22,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from replay.baselines.base import Task
 from replay.baselines.one_by_one import History, OneByOne
-from replay.protocols import DEPLOYABLE, Protocol
 
 LENGTH: Final = 50
 LAST: Final = 10
@@ -55,23 +55,15 @@ class SessionKNN(OneByOne):
 
     name = "session_knn"
 
-    def __init__(
-        self,
-        n_users: int,
-        n_items: int,
-        repeats: bool,
-        seed: int,
-        protocol: Protocol = DEPLOYABLE,
-        sessions: int = SESSIONS,
-    ) -> None:
-        super().__init__(n_users, n_items, repeats, seed, protocol)
+    def __init__(self, task: Task, sessions: int = SESSIONS) -> None:
+        super().__init__(task)
         self._state = State(
             items=np.zeros((sessions, LENGTH), dtype=np.int32),
             lengths=np.zeros(sessions, dtype=np.int32),
-            current=np.full(n_users, -1, dtype=np.int64),
+            current=np.full(task.n_users, -1, dtype=np.int64),
             begun=np.zeros(1, dtype=np.int64),
-            having=np.zeros((n_items, PER_ITEM), dtype=np.int64),
-            counts=np.zeros(n_items, dtype=np.int64),
+            having=np.zeros((task.n_items, PER_ITEM), dtype=np.int64),
+            counts=np.zeros(task.n_items, dtype=np.int64),
             similarity=np.zeros(sessions),
             place=np.zeros(sessions, dtype=np.int32),
             touched=np.zeros(LAST * PER_ITEM, dtype=np.int64),
@@ -114,7 +106,7 @@ def _find_similar(state: State, history: History) -> NDArray[np.int64]:
     while at > 0 and q < LAST:
         at -= 1
         x = history[at]
-        if _contains(history[at + 1 :], x):
+        if x in history[at + 1 :]:
             continue
         for session in state.having[x, : min(state.counts[x], PER_ITEM)]:
             row = session % len(state.items)
@@ -140,17 +132,9 @@ def _learn(state: State, user: int, item: int) -> None:
         state.lengths[session % size] = 0
     row = session % size
     length = state.lengths[row]
-    if _contains(state.items[row, :length], item):
+    if item in state.items[row, :length]:
         return
     state.items[row, length] = item
     state.lengths[row] += 1
     state.having[item, state.counts[item] % PER_ITEM] = session
     state.counts[item] += 1
-
-
-@njit(nogil=True, cache=True)
-def _contains(items: NDArray[np.int32], item: int) -> bool:
-    for other in items:  # noqa: SIM110 (numba compiles no generator)
-        if other == item:
-            return True
-    return False

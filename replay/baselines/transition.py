@@ -6,17 +6,12 @@ never followed: the prior d(i)/2 is below every whole transition, so it decides 
 
 from __future__ import annotations
 
-from replay.baselines.base import Baseline
+from replay.baselines.base import Baseline, Task
 from replay.baselines.counting import Counting
 from replay.baselines.counting_kernels import Settings
-from replay.protocols import DEPLOYABLE, Protocol
 
 
-def transition(
-    n_users: int, n_items: int, repeats: bool, seed: int, protocol: Protocol = DEPLOYABLE
-) -> Baseline:
+def transition(task: Task) -> Baseline:
     """Transition counts, ties by popularity."""
-    settings = Settings(
-        fade=1.0, window=1, gap=1.0, power=0.0, prior=0.5, repeats=repeats, seed=seed
-    )
-    return Counting("transition", n_users, n_items, settings, protocol)
+    settings = Settings(fade=1.0, window=1, gap=1.0, power=0.0, prior=0.5)
+    return Counting("transition", task, settings)

@@ -1,4 +1,4 @@
-"""What is read as an event, and what goes to the dead letters with which reason."""
+"""What is read as an event, what goes to the dead letters with which reason, what is written."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connectors.base import InvalidRecord
-from connectors.codec import SPELLINGS, decode, encode
+from connectors.base import InvalidRecord, Recommendation
+from connectors.codec import SPELLINGS, decode, encode, encode_recommendation
 from connectors.event import Event
+from tests.connectors.errors import one_line
 
 WHOLE = {"user_id": "alice", "item_id": "book", "timestamp": 1_700_000_000}
 
@@ -23,8 +24,7 @@ def record(**changes: Any) -> bytes:
 def reason(raw: bytes, **options: Any) -> str:
     with pytest.raises(InvalidRecord) as caught:
         decode(raw, 0, 0, **options)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
+    return one_line(caught)
 
 
 def test_canonical_record() -> None:
@@ -234,3 +234,14 @@ def test_any_json_decodes_or_is_invalid(given_json: object, fields: dict[str, st
 @settings(max_examples=200, deadline=None)
 def test_decode_is_the_inverse_of_encode(event: Event) -> None:
     assert decode(encode(event), event.partition, event.offset) == event
+
+
+def test_a_recommendation_is_a_json_object() -> None:
+    recommendation = Recommendation("ü", ["i", "j"], [0.5, 0.25], 12.5, 3)
+    assert json.loads(encode_recommendation(recommendation)) == {
+        "user_id": "ü",
+        "items": ["i", "j"],
+        "scores": [0.5, 0.25],
+        "timestamp": 12.5,
+        "model_version": 3,
+    }

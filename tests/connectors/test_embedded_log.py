@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import os
 import signal
@@ -15,6 +14,7 @@ import zlib
 from collections.abc import Iterator
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -41,9 +41,11 @@ def decode(raw: bytes, partition: int, offset: int) -> Event:
 
 
 def source(
-    log: EmbeddedLog, stored: dict[int, int] | None = None, **options: str
+    log: EmbeddedLog,
+    stored: dict[int, int] | None = None,
+    start: Literal["earliest", "latest"] = "earliest",
 ) -> EmbeddedSource:
-    return EmbeddedSource(log, "events", decode, lambda topic: stored or {}, **options)  # type: ignore[arg-type]
+    return EmbeddedSource(log, "events", decode, lambda topic: stored or {}, start)
 
 
 def publish(log: EmbeddedLog, *values: str, key: str = "k") -> None:
@@ -320,14 +322,9 @@ def test_a_poll_waits_for_a_record_and_no_longer(log: EmbeddedLog) -> None:
 
 def test_recommendations_are_json_records(log: EmbeddedLog) -> None:
     sink = EmbeddedSink(log, "answers")
-    sink.write([Recommendation("ü", ["i", "j"], [0.5, 0.25], 12.5, 3)])
+    recommendation = Recommendation("ü", ["i", "j"], [0.5, 0.25], 12.5, 3)
+    sink.write([recommendation])
     sink.flush()
     [record] = log.read("answers", 0, 0, 10)
     assert record.timestamp == 12.5
-    assert json.loads(record.value) == {
-        "user_id": "ü",
-        "items": ["i", "j"],
-        "scores": [0.5, 0.25],
-        "timestamp": 12.5,
-        "model_version": 3,
-    }
+    assert record.value == codec.encode_recommendation(recommendation)

@@ -1,8 +1,7 @@
-"""The Kafka adapter against a real broker: order, our positions first, crashes, members, errors."""
+"""Reading Kafka, a real broker: order, our positions first, crashes, members, errors."""
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 import time
@@ -17,14 +16,13 @@ from connectors.base import (
     DeadLetter,
     InvalidRecord,
     Poll,
-    Recommendation,
     SourceUnavailable,
 )
 from connectors.event import Event
 from connectors.kafka import KafkaSource
-from connectors.kafka_publisher import KafkaPublisher, KafkaSink
+from connectors.kafka_publisher import KafkaPublisher
 from connectors.kafka_settings import KafkaSettings
-from deploy.kafka.broker import Broker, free_ports
+from deploy.kafka.broker import Broker
 
 WAIT_S = 60.0  # no wait of a test is longer
 
@@ -337,77 +335,3 @@ def test_a_missing_topic_is_named_with_the_way_to_make_it(settings):
         SourceUnavailable, match=r"'nothing-here' does not exist.*lrustream publish"
     ):
         KafkaSource(settings, "nothing-here", decode, lambda _: {})
-
-
-def test_recommendations_arrive_as_json_keyed_by_user(settings):
-    topic = f"answers-{uuid.uuid4()}"
-    sink = KafkaSink(settings, topic)
-    sink.write([Recommendation("ä", ["i1", "i2"], [0.5, 0.25], 12.0, 3)])
-    sink.flush()
-    sink.close()
-    consumer = KafkaConsumer(
-        topic,
-        bootstrap_servers=settings.bootstrap_servers,
-        auto_offset_reset="earliest",
-        consumer_timeout_ms=int(WAIT_S * 1000),
-    )
-    try:
-        record = next(consumer)
-    finally:
-        consumer.close()
-    assert record.key == "ä".encode()
-    assert json.loads(record.value) == {
-        "user_id": "ä",
-        "items": ["i1", "i2"],
-        "scores": [0.5, 0.25],
-        "timestamp": 12.0,
-        "model_version": 3,
-    }
-
-
-def test_a_record_the_broker_refuses_is_an_error(settings, topic):
-    hasty = KafkaPublisher(KafkaSettings(settings.bootstrap_servers, connect_timeout_s=3.0))
-    try:
-        with pytest.raises(ConnectorError, match="refuses a record"):
-            hasty.publish(topic, [("u", bytes(2_000_000), None)])
-        with pytest.raises(ConnectorError, match="'no-such-topic'"):
-            hasty.publish("no-such-topic", [("u", b"u 1", None)])
-    finally:
-        hasty.close()
-
-
-def test_an_unreachable_broker_is_named_with_the_next_step():
-    port = free_ports(1)[0]
-    nowhere = KafkaSettings(f"127.0.0.1:{port}", connect_timeout_s=0.5)
-    for make in (
-        lambda: KafkaSource(nowhere, "events", decode, lambda _: {}),
-        lambda: KafkaPublisher(nowhere),
-    ):
-        with pytest.raises(SourceUnavailable, match=rf"127\.0\.0\.1:{port}.*start one") as error:
-            make()
-        assert "\n" not in str(error.value)
-
-
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        ({"bootstrap_servers": " "}, "no Kafka address"),
-        ({"start": "newest"}, "start is 'newest': use 'earliest' or 'latest'"),
-        ({"extra": {"sasl_mechanisms": "PLAIN"}}, "did you mean 'sasl_mechanism'?"),
-        ({"extra": {"security_protocol": "TLS"}}, "use one of PLAINTEXT, SSL, SASL_PLAINTEXT"),
-        ({"extra": {"ssl_cafile": "/no/such.pem"}}, "ssl_cafile: there is no file '/no/such.pem'"),
-        ({"extra": {"enable_auto_commit": True}}, "'enable_auto_commit' is not free"),
-    ],
-)
-def test_a_wrong_setting_is_refused_in_one_line(wrong, message):
-    with pytest.raises(ConnectorError) as error:
-        KafkaSettings(**{"bootstrap_servers": "127.0.0.1:9092", **wrong})
-    assert message in str(error.value)
-    assert "\n" not in str(error.value)
-
-
-def test_a_setting_the_client_refuses_is_refused_in_one_line():
-    settings = KafkaSettings("127.0.0.1:9092", extra={"request_timeout_ms": 1})
-    with pytest.raises(ConnectorError, match="Kafka refuses the settings") as error:
-        settings.connect(KafkaConsumer)
-    assert "\n" not in str(error.value)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
 
 from engine.config import EngineConfig
 from engine.metrics import Reason
-from replay.baselines import BASELINES, COUNTING, Baseline, makers
+from replay.baselines import BASELINES, COUNTING, Task, makers
 from replay.baselines.counting import Counting
 from replay.baselines.counting_kernels import Settings
 from replay.prequential import Track, reasons_of
@@ -105,7 +106,7 @@ def test_transition_prefers_what_followed_over_what_is_popular() -> None:
 @pytest.mark.parametrize("name", COUNTING)
 def test_equal_to_the_slow_reference(name: str, repeats: bool) -> None:
     rows = to_rows(markov_stream(12, 40, 500, predictability=0.4, seed=2))
-    best, worst = rank_bounds(rows, Settings(*SETTINGS[name], repeats=repeats, seed=0))
+    best, worst = rank_bounds(rows, Settings(*SETTINGS[name], repeats=repeats))
     ranks = ranks_of(BASELINES[name], rows, repeats)
     assert np.all((best <= ranks) & (ranks <= worst))
 
@@ -120,21 +121,22 @@ def test_ties_take_every_place_equally_often() -> None:
     assert np.all(np.abs(places[1:] - 200) < 5 * np.sqrt(200))
 
 
-def rules(rows: Rows, **layout: float) -> Baseline:
-    settings = Settings(*SETTINGS["rules_long"], repeats=False, seed=0)
-    return Counting("rules", rows.n_users, rows.n_items, settings, **layout)  # type: ignore[arg-type]
-
-
 def test_hashed_and_dense_rows_give_the_same_ranks() -> None:
     """Long enough for the pool of hash slots to grow."""
     rows = to_rows(markov_stream(50, 600, 6_000, predictability=0.3, seed=4))
+    make = partial(
+        Counting,
+        "rules",
+        Task(rows.n_users, rows.n_items, repeats=False, seed=0),
+        Settings(*SETTINGS["rules_long"]),
+    )
     hashed, dense, mixed, few = (
-        rules(rows, **layout).rank_and_learn(rows)
-        for layout in (
-            {"dense_bytes": 0},
-            {"dense_share": 0},
-            {"dense_share": 1 / 8},
-            {"dense_share": 0, "dense_bytes": 4 * 600 * 50},
+        model.rank_and_learn(rows)
+        for model in (
+            make(dense_bytes=0),
+            make(dense_share=0),
+            make(dense_share=1 / 8),
+            make(dense_share=0, dense_bytes=4 * 600 * 50),
         )
     )
     assert np.array_equal(hashed, dense)
@@ -159,7 +161,7 @@ def test_fast_decay_stays_exact_over_many_half_lives() -> None:
 @pytest.mark.parametrize("name", ["popularity", "isgd"])
 def test_rows_that_cannot_be_are_refused(name: str) -> None:
     def learn(users: list[int], items: list[int]) -> None:
-        ranker = BASELINES[name](2, 3, False, 0)
+        ranker = BASELINES[name](Task(2, 3, repeats=False, seed=0))
         columns = (np.array(users, dtype=np.int32), np.array(items, dtype=np.int32))
         ranker.rank_and_learn(Rows(*columns, np.full(len(items), np.nan, dtype=np.float32), 2, 3))
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from replay.baselines import BASELINES
+from replay.baselines import BASELINES, Task
 from replay.lists import EVERY, LENGTH, Watched, describe, gini, sampled
 from replay.stream import Rows, to_rows
 from replay.synthetic import markov_stream
@@ -47,8 +47,9 @@ def test_nobody_is_shown_what_he_has_or_what_nobody_has_seen(recorded: Replayed)
 
 def test_watching_changes_no_rank_wherever_the_stream_is_cut() -> None:
     rows = to_rows(markov_stream(10, 30, 300, predictability=0.7, seed=3))
-    plain = BASELINES["rules_short"](rows.n_users, rows.n_items, True, 0)
-    watched = Watched(BASELINES["rules_short"](rows.n_users, rows.n_items, True, 0))
+    task = Task(rows.n_users, rows.n_items, repeats=True, seed=0)
+    plain = BASELINES["rules_short"](task)
+    watched = Watched(BASELINES["rules_short"](task))
     expected = plain.rank_and_learn(rows)
     ranks = [
         watched.rank_and_learn(rows.part(part))

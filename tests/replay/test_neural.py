@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from engine.config import EngineConfig
-from replay.baselines import makers
+from replay.baselines import Task, makers
 from replay.baselines.gru4rec import GRUNetwork
 from replay.baselines.neural import Network, Neural
 from replay.baselines.sasrec import SANetwork
@@ -98,7 +98,7 @@ def test_a_new_item_begins_amid_those_before_it(network: Network) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_calendar_and_the_width_are_the_engines(name: str) -> None:
-    model = makers(CONFIG)[name](20, 40, True, 0)
+    model = makers(CONFIG)[name](Task(20, 40, repeats=True, seed=0))
     assert isinstance(model, Neural)
     model.rank_and_learn(STREAM.part(slice(0, 499)))
     assert model.versions == 0

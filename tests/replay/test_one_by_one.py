@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from replay.baselines import BASELINES
+from replay.baselines import BASELINES, Task
 from replay.baselines.biased_mf import BiasedMF
 from replay.baselines.item_knn import ItemKNN
 from replay.baselines.one_by_one import History, OneByOne
@@ -19,6 +21,7 @@ X, Y, Z, W = range(4)
 # Three users have x, two of them y too, one z; w is the most popular, on its own.
 STREAM = [(0, X), (0, Y), (1, X), (1, Y), (2, X), (2, Z), (3, W), (4, W), (5, W), (6, W)]
 NEWCOMER = 7
+TASK = Task(n_users=8, n_items=4, repeats=True, seed=0)
 
 
 def rows_of(events: list[tuple[int, int]], n_users: int = 8, n_items: int = 4) -> Rows:
@@ -36,8 +39,8 @@ class Recorder(OneByOne):
 
     name = "recorder"
 
-    def __init__(self, n_users: int, n_items: int, repeats: bool, seed: int) -> None:
-        super().__init__(n_users, n_items, repeats, seed)
+    def __init__(self, task: Task) -> None:
+        super().__init__(task)
         self.learned: list[tuple[int, list[int], int]] = []
 
     def scores(self, user: int, history: History) -> NDArray[np.floating]:
@@ -49,7 +52,7 @@ class Recorder(OneByOne):
 
 
 def test_a_model_is_given_the_past_alone() -> None:
-    recorder = Recorder(8, 4, False, 0)
+    recorder = Recorder(replace(TASK, repeats=False))
     recorder.rank_and_learn(rows_of([(0, X), (0, Y), (1, X), (0, X), (1, Y)]))
     expected = [(0, [], X), (0, [X], Y), (1, [], X), (0, [X, Y], X), (1, [X], Y)]
     assert recorder.learned == expected
@@ -68,7 +71,7 @@ def test_users_without_history_get_what_is_popular(name: str) -> None:
 
 def test_item_knn_by_hand() -> None:
     """cos(x, y) = 2 / sqrt(3 * 2), cos(x, z) = 1 / sqrt(3 * 1), cos(y, z) = 0."""
-    model = ItemKNN(8, 4, True, 0)
+    model = ItemKNN(TASK)
     model.rank_and_learn(rows_of(STREAM))
     of_x = [1, 2 / 6**0.5, 1 / 3**0.5, 0]
     of_y = [2 / 6**0.5, 1, 0, 0]
@@ -79,7 +82,7 @@ def test_item_knn_by_hand() -> None:
 
 def test_item_knn_forgets_the_items_that_came_longest_ago() -> None:
     """With two slots, x and y are gone after z and w."""
-    model = ItemKNN(8, 4, True, 0, slots=2)
+    model = ItemKNN(TASK, slots=2)
     model.rank_and_learn(rows_of([*STREAM, (6, Z)]))
     assert model.scores(0, np.array([X], dtype=np.int32)) == pytest.approx([0] * 4, abs=1e-5)
     of_w = model.scores(0, np.array([W], dtype=np.int32))
@@ -88,7 +91,7 @@ def test_item_knn_forgets_the_items_that_came_longest_ago() -> None:
 
 def test_session_knn_by_hand() -> None:
     """Eight sessions begin; four have x (the newcomer's own among them), three y, one z."""
-    model = SessionKNN(8, 4, True, 0)
+    model = SessionKNN(TASK)
     model.rank_and_learn(rows_of([*STREAM, (NEWCOMER, Y), (NEWCOMER, X)]))
     idf = np.log(8 / np.array([4, 3, 1, 4]))
     after_x = model.scores(NEWCOMER, np.array([X], dtype=np.int32))
@@ -101,7 +104,7 @@ def test_session_knn_by_hand() -> None:
 
 def test_session_knn_knows_the_newest_sessions_only() -> None:
     """Room for four: those of x, y and z were overwritten by those of w."""
-    model = SessionKNN(8, 4, True, 0, sessions=4)
+    model = SessionKNN(TASK, sessions=4)
     model.rank_and_learn(rows_of(STREAM))
     assert model.scores(0, np.array([X], dtype=np.int32)) == pytest.approx([0] * 4, abs=1e-5)
     of_w = model.scores(0, np.array([W], dtype=np.int32))
@@ -110,7 +113,7 @@ def test_session_knn_knows_the_newest_sessions_only() -> None:
 
 @pytest.mark.parametrize("name", ["isgd", "bpr_mf"])
 def test_a_step_brings_the_event_up_and_says_nothing_of_strangers(name: str) -> None:
-    model = BASELINES[name](8, 4, True, 0)
+    model = BASELINES[name](TASK)
     assert isinstance(model, OneByOne)
     model.rank_and_learn(rows_of(STREAM))
     history = np.array([X], dtype=np.int32)
@@ -125,7 +128,7 @@ def test_a_step_brings_the_event_up_and_says_nothing_of_strangers(name: str) -> 
 def test_biased_mf_ranks_as_river_predicts() -> None:
     rows = to_rows(markov_stream(10, 15, 400, predictability=0.5, seed=3))
     values = np.random.default_rng(3).integers(1, 6, 400).astype(np.float32)
-    model = BiasedMF(rows.n_users, rows.n_items, True, 0)
+    model = BiasedMF(Task(rows.n_users, rows.n_items, repeats=True, seed=0))
     model.rank_and_learn(rows._replace(values=values))
     for user in range(10):
         predicted = [model._model.predict_one(user, item) for item in range(15)]
@@ -134,6 +137,6 @@ def test_biased_mf_ranks_as_river_predicts() -> None:
 
 
 def test_biased_mf_learns_nothing_from_events_without_a_value() -> None:
-    model = BiasedMF(8, 4, True, 0)
+    model = BiasedMF(TASK)
     model.rank_and_learn(rows_of(STREAM))
     assert model.scores(0, np.array([X], dtype=np.int32)).tolist() == [0, 0, 0, 0]

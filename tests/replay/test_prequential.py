@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from connectors.event import EventBatch
+from connectors.event import Event, EventBatch
 from engine.metrics import Reason
 from engine.recommender import Scored
-from replay.baselines import COUNTING
+from replay.baselines import COUNTING, Task
 from replay.prequential import BLOCK, reasons_of, run
 from replay.stream import to_rows
 from replay.synthetic import markov_stream
@@ -54,8 +54,9 @@ def test_baselines_are_the_same_beside_the_engine_alone_and_in_one_call() -> Non
     alone = run(None, list(COUNTING), STREAM, seed=3)
     beside = run(Recorder(), list(COUNTING), STREAM, seed=3, micro_batch=77)
     assert list(alone.tracks) == list(COUNTING)
+    task = Task(rows.n_users, rows.n_items, repeats=False, seed=3)
     for name, make in COUNTING.items():
-        expected = make(rows.n_users, rows.n_items, False, 3).rank_and_learn(rows)
+        expected = make(task).rank_and_learn(rows)
         assert np.array_equal(alone.tracks[name].ranks, expected)
         assert np.array_equal(beside.tracks[name].ranks, expected)
 
@@ -101,7 +102,7 @@ def test_an_empty_stream_gives_empty_tracks() -> None:
 
 
 def test_reasons_depend_on_the_stream_alone() -> None:
-    batch = EventBatch(["a", "a", "b", "a"], ["x", "x", "x", "y"], *[np.zeros(4)] * 4)  # type: ignore[arg-type]
+    batch = EventBatch.from_events(Event(*pair, 0.0) for pair in ("ax", "ax", "bx", "ay"))
     new, ranked, repeat = Reason.NEW_ITEM, Reason.RANKED, Reason.REPEAT
     assert reasons_of(to_rows(batch), repeats=False).tolist() == [new, repeat, ranked, new]
     assert reasons_of(to_rows(batch), repeats=True).tolist() == [new, ranked, ranked, new]

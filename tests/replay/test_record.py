@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from connectors.event import EventBatch
 from engine.config import EngineConfig
 from engine.mixture import Mixture
+from engine.recommender import Scored
 from replay.compare import Comparison
 from replay.record import Recorder, shares_of
 from tests.replay.reports import CONFIG, Replayed, replayed
@@ -68,7 +70,7 @@ def test_a_drift_alarm_is_noted_where_it_was_raised(monkeypatch: pytest.MonkeyPa
     events = replayed(("popularity",), events=96).events
     process = engine.process
 
-    def alarmed(batch):  # type: ignore[no-untyped-def]
+    def alarmed(batch: EventBatch) -> Scored | None:
         engine.window.drift_alarms += len(batch) == 32
         return process(batch)
 

@@ -33,9 +33,10 @@ def results() -> Results:
 
 
 def shown(found: Results, manifest: Manifest = MANIFEST) -> str:
-    console = Console(file=io.StringIO(), width=160, force_terminal=True, color_system="standard")
+    printed = io.StringIO()
+    console = Console(file=printed, width=160, force_terminal=True, color_system="standard")
     console.print(to_table(found, manifest))
-    return console.file.getvalue()  # type: ignore[attr-defined]
+    return printed.getvalue()
 
 
 def test_json_has_the_promised_keys() -> None:

@@ -63,9 +63,9 @@ def test_both_orders_are_kept_apart(tmp_path: Path) -> None:
 
 
 def test_the_table_gives_means_their_spread_and_both_orders() -> None:
-    console = Console(file=io.StringIO(), width=160)
-    console.print(to_table([*THREE, SHUFFLED]))
-    text = console.file.getvalue()  # type: ignore[attr-defined]
+    printed = io.StringIO()
+    Console(file=printed, width=160).print(to_table([*THREE, SHUFFLED]))
+    text = printed.getvalue()
     assert "mean of seeds 4 to 6" in text
     assert ".8333 ±.7171" in text
     assert text.count("R@10") == 2

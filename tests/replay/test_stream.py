@@ -77,6 +77,6 @@ def test_first_of_each() -> None:
 
 def test_unusable_settings_are_refused() -> None:
     with pytest.raises(ValueError, match=r"'random'.*'file' or 'shuffle'"):
-        in_time_order(batch(), ties="random")  # type: ignore[arg-type]
+        in_time_order(batch(), ties="random")  # type: ignore[arg-type]  # refusing it is the test
     with pytest.raises(ValueError, match="-1"):
         in_time_order(batch(), limit=-1)

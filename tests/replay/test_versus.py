@@ -87,9 +87,9 @@ def test_what_is_not_scored_is_not_compared(tmp_path: Path) -> None:
 
 def test_the_table_and_the_json_tell_both(run_a: saved.SavedRun) -> None:
     found = versus.in_run(run_a, "engine", "popularity")
-    console = Console(file=io.StringIO(), width=80)
-    console.print(versus.to_table(found))
-    text = console.file.getvalue()  # type: ignore[attr-defined]
+    printed = io.StringIO()
+    Console(file=printed, width=80).print(versus.to_table(found))
+    text = printed.getvalue()
     for expected in ("a: engine", "b: popularity", "windows of 5,000 events: a won 3, lost 0"):
         assert expected in text
     assert "history 20-99" in text
