@@ -135,7 +135,8 @@ class Mixture:
         torch.log(blend.clamp(min=FLOOR), out=opinions.logs.own[:, -1])
         by_feature = self.shared + self.by_context[contexts].sum(1)
         joint = opinions.logs.combine(by_feature[:, None, :]).squeeze(1)
-        joint = torch.softmax(joint.add_(candidates - 1.0, alpha=EXCLUSION), dim=1)
+        joint.add_(candidates - 1.0, alpha=EXCLUSION)
+        joint = torch.softmax(joint, dim=1).mul_(candidates)  # nothing where nobody is a candidate
         answer.add_(blend, alpha=float(self.linear[m])).add_(joint, alpha=float(self.linear[m + 1]))
         return _Layers(opinions, scale, blend, joint, answer)
 

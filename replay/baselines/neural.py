@@ -1,7 +1,7 @@
 """What networks share that are fine-tuned while the stream goes on, as LRURec is in the engine.
 
 The lessons are the engine's (`engine.lesson`): fine-tunes are due after as many events, train on
-as many tokens of the same users' sequences, with the same optimizer and loss, at the same width.
+as many tokens of the same users' sequences, with the same optimizer, dropout, loss and width.
 There is no gate: every fine-tune is taken. Between two of them the weights rest, but that an item
 begins as it does in LRURec. All runs on the CPU. Letters: N tokens, H width, I items.
 """
@@ -42,6 +42,7 @@ class Network(nn.Module, ABC):
     def __init__(self, n_items: int, config: EngineConfig) -> None:
         super().__init__()
         self.config = config
+        self.dropout_rate = config.dropout
         self.generator = Generator().manual_seed(config.seed)
         self.embedding = nn.Parameter(self.drawn(n_items + 1, config.width))
         self.item_bias = nn.Parameter(torch.zeros(n_items + 1))
@@ -52,7 +53,7 @@ class Network(nn.Module, ABC):
 
     def dropout(self, x: Tensor) -> Tensor:
         """x, thinned out in training."""
-        rate = self.config.dropout if self.training else 0.0
+        rate = self.dropout_rate if self.training else 0.0
         return dropout(x, rate, self.generator) if rate else x
 
     @abstractmethod
@@ -135,6 +136,7 @@ class Neural(OneByOne):
 
     def _train(self, given: lesson.Lesson) -> None:
         config, model = self.config, self.model.train()
+        model.dropout_rate = lesson.dropout(config, self._window.end)
         rows = slice(0, self.known + 1)
         for batch in lesson.batches(given, config, self.versions):
             self._optimizer.zero_grad(set_to_none=True)
