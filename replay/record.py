@@ -179,7 +179,7 @@ class Recorder:
             self._without[group].append(np.where(ranked, ranks, 0))
         events = torch.from_numpy(sampled(scoring.first, len(ranked))).to(true.device)
         for name, answer in scoring.answers.items():
-            self._lists[name].append(_best(answer[events]))
+            self._lists[name].append(_best(answer[events] * scoring.candidates[events]))
         self._seconds_observing += self._clock() - started
 
     def _shares(self, mixture: Mixture) -> tuple[float, ...]:
