@@ -85,13 +85,13 @@ def summary(metrics: Mapping[str, Any], manifest: Mapping[str, Any]) -> list[str
     found = models[name][HEADLINE]
     found_by = "the engine" if name == "engine" else name
     if name == best:
-        found_by = f"the best simple method, {best},"
+        found_by = f"the best baseline, {best},"
     first = f"On this stream {found_by} put the next item among its first ten in {percent(found)}"
     if best in (None, name):
         said = [f"{first} of cases."]
     else:
         said = [
-            f"{first} of cases; the best simple method, {best}, did in "
+            f"{first} of cases; the best baseline, {best}, did in "
             f"{percent(models[best][HEADLINE])}.",
             _verdict(metrics["paired"]["models"][name]["differences"][HEADLINE]),
         ]

@@ -111,8 +111,9 @@ def test_the_page_needs_no_other_file(report: Path) -> None:
 @pytest.mark.parametrize(
     ("models", "config", "said"),
     [
-        (("popularity", "transition"), CONFIG, "On this stream the best simple method, "),
-        (("transition",), CONFIG, "method, transition, put the next item"),
+        (("popularity", "transition"), CONFIG, "On this stream the best baseline, "),
+        (("transition",), CONFIG, "the best baseline, transition, put the next item"),
+        (("sasrec", "engine"), CONFIG, "of cases; the best baseline, sasrec, did in"),
         (("engine",), EngineConfig(experts=("popularity",)), "the engine put the next item"),
         (("lrurec", "popularity"), CONFIG, "lrurec put the next item"),
     ],
