@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,7 @@ def render(metrics: Mapping[str, Any], manifest: Mapping[str, Any], figures: Fig
         figures={name: Markup(svg) for name, svg in figures.items()},
         summary=summary(metrics, manifest),
         leader=leader(metrics),
+        orders=list(orders(metrics)),
         rules=rules(PROTOCOLS[metrics["protocol"]], manifest["repeats"]),
         scored=scored(metrics, manifest),
         shown=shown,
@@ -71,6 +72,14 @@ def render(metrics: Mapping[str, Any], manifest: Mapping[str, Any], figures: Fig
 def leader(metrics: Mapping[str, Any]) -> str:
     """Whom the page is about: the engine, else LRURec, else the best baseline."""
     return next((name for name in ABOUT if name in metrics["models"]), metrics["best_baseline"])
+
+
+def orders(metrics: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """What `runs.to_json` says of several runs, for each order of ties; of one run nothing."""
+    found = metrics["all_runs"]
+    while found:
+        yield found
+        found = found.get("shuffled")
 
 
 def scored(metrics: Mapping[str, Any], manifest: Mapping[str, Any]) -> int:
