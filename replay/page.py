@@ -16,6 +16,7 @@ from replay.baselines import BASELINES
 from replay.lists import EVERY, HEAD, LENGTH
 from replay.protocols import PROTOCOLS, Protocol
 from replay.report import cell, heading
+from replay.runs import SHOWN
 from replay.versus import METRICS
 
 TEMPLATE = "page.html.jinja"
@@ -56,6 +57,7 @@ def render(metrics: Mapping[str, Any], manifest: Mapping[str, Any], figures: Fig
         summary=summary(metrics, manifest),
         leader=leader(metrics),
         orders=list(orders(metrics)),
+        averaged=[metric for metric in shown if metric in SHOWN],
         rules=rules(PROTOCOLS[metrics["protocol"]], manifest["repeats"]),
         scored=scored(metrics, manifest),
         shown=shown,

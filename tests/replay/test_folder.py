@@ -165,10 +165,10 @@ def test_runs_with_other_seeds_are_told_by_their_means(recorded: Replayed, tmp_p
     assert means == pytest.approx(found["models"]["engine"])  # all are alike
     page = (made / "report.html").read_text()
     assert "The first of several runs, seed 0" in page
-    assert re.findall("<h3>(.*)</h3>", page) == [
+    assert re.findall("<caption>(.*)</caption>", page) == [
         "Order: timestamp, ties in file order; seeds 0 to 2"
     ]
-    assert f"{cell(means['mrr'])} <small>±.0000</small>" in page
+    assert f"{cell(means['mrr'])} ±.0000<" in page
 
 
 def test_both_orders_of_ties_have_a_table_each(recorded: Replayed, tmp_path: Path) -> None:
@@ -176,7 +176,7 @@ def test_both_orders_of_ties_have_a_table_each(recorded: Replayed, tmp_path: Pat
     other = Run("shuffle", replayed(("popularity",), events=150).results, shuffled)
     made = written(tmp_path, recorded, others=[other])
     page = (made / "report.html").read_text()
-    assert re.findall("<h3>Order: timestamp, (.*)</h3>", page) == [
+    assert re.findall("<caption>Order: timestamp, (.*)</caption>", page) == [
         "ties in file order; seed 0",
         "ties shuffled; seed 0",
     ]

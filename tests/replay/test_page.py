@@ -79,6 +79,24 @@ def test_every_figure_has_a_name_and_no_two_elements_share_an_id(
     )
 
 
+def test_a_line_below_a_row_is_the_same_under_all_its_cells(browser: Browser, folder: Path) -> None:
+    browser.open(folder / "report.html")
+    assert browser.evaluate(
+        "[...document.querySelectorAll('tr')].every(row => new Set("
+        "[...row.cells].map(cell => getComputedStyle(cell).borderBottomWidth)).size === 1)"
+    )
+
+
+def test_no_heading_of_a_column_is_broken_within_a_word(browser: Browser, folder: Path) -> None:
+    browser.open(folder / "report.html")
+    assert browser.evaluate(
+        "[...document.querySelectorAll('#segments thead th')].flatMap(cell => [...cell.childNodes])"
+        ".filter(node => node.nodeType === Node.TEXT_NODE).every(text => {"
+        "const range = document.createRange(); range.selectNode(text);"
+        "return range.getClientRects().length === 1; })"
+    )
+
+
 def test_the_page_can_be_printed_and_no_table_is_cut(browser: Browser, folder: Path) -> None:
     browser.open(folder / "report.html", width=688)  # A4 without its margins
     browser.ask("Emulation.setEmulatedMedia", media="print")
