@@ -168,7 +168,7 @@ def test_runs_with_other_seeds_are_told_by_their_means(recorded: Replayed, tmp_p
     assert re.findall("<caption>(.*)</caption>", page) == [
         "Order: timestamp, ties in file order; seeds 0 to 2"
     ]
-    assert f"{cell(means['mrr'])} ±.0000<" in page
+    assert f"{cell(means['mrr'])} <small>±.0000<" in page
 
 
 def test_both_orders_of_ties_have_a_table_each(recorded: Replayed, tmp_path: Path) -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import base64
 import json
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from replay.page import SAME
 from replay.report import cell
+from replay.runs import Run
+from replay.stream import Ties
 from tests.browser import Browser
-from tests.replay.reports import HOSTILE, replayed, written
+from tests.replay.reports import HOSTILE, manifest, replayed, written
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +65,15 @@ def test_the_page_is_never_wider_than_its_window(
         f".filter(e => e.getBoundingClientRect().right > {width}).length"
     )
     assert too_wide == 0
+
+
+def test_the_tables_of_both_orders_fit_side_by_side(browser: Browser, tmp_path: Path) -> None:
+    replay = replayed()
+    several = [Run(ties, replay.results, manifest()) for ties in get_args(Ties) for _ in range(2)]
+    browser.open(written(tmp_path, replay, others=several[1:]) / "report.html")
+    tables = "[...document.querySelectorAll('#runs .scroll')]"
+    assert browser.evaluate(f"new Set({tables}.map(e => e.getBoundingClientRect().top)).size") == 1
+    assert browser.evaluate(f"{tables}.map(e => e.scrollWidth <= e.clientWidth)") == [True, True]
 
 
 def test_every_figure_has_a_name_and_no_two_elements_share_an_id(
