@@ -109,16 +109,16 @@ def replay(
     if json_file:
         json_file.open("a").close()  # what cannot be written is better said before the replay
     plan = runs.plan(ties, config.seed, seeds)
-    if report_dir and (len(plan) > 1 or (via and partitions > 1)):
-        raise ValueError("--report shows one run, in order: leave out --seeds, both, --partitions")
+    if report_dir and via and partitions > 1:
+        raise ValueError("--report shows the events in order: leave out --partitions")
     folder = claimed(report_dir) if report_dir else None
 
-    done = []
+    done: list[runs.Run] = []
     for order, seed in plan:
         comparison = Comparison.of(names, replace(config, seed=seed), rules)
         ordered = in_time_order(batch, order, seed, min_rating, limit)
         engine = comparison.new_engine()
-        recorder = folder.Recorder(engine, rules) if folder else None
+        recorder = folder.Recorder(engine, rules) if folder and not done else None
         with ExitStack() as stack:
             feed = None
             if via:
@@ -128,6 +128,8 @@ def replay(
                 ordered = ordered.through(via, partitions)
             progress = stack.enter_context(progress_bar(source.name))
             results = comparison.run(engine, ordered.events, progress, feed, recorder)
+        if recorder:
+            recorded = ordered.events, recorder.recording()
         device = str(engine.recommender.device) if engine else "cpu"
         command = shlex.join(["lrustream", *sys.argv[1:]])
         manifest = Manifest.of(
@@ -138,8 +140,8 @@ def replay(
     console.print(runs.to_table(done))
     if json_file:
         runs.save_json(done, json_file)
-    if folder and recorder:
-        folder.write(report_dir, results, manifest, ordered.events, recorder.recording())
+    if folder:
+        folder.write(report_dir, done, *recorded)
     if engine and show_users:
         recommend = engine.recommender.recommend
         console.print(examples.show_users(show_users, ordered.events, recommend, titles))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from math import isnan
 from typing import Any
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from replay.baselines import BASELINES
 from replay.lists import describe
 from replay.prequential import Results
-from replay.record import Recording
+from replay.record import Recording, Step
 from replay.versus import ALPHA, METRICS, WINDOW, Gains, differences, gains_of, windows
 
 HEADLINE = "recall@10"
@@ -24,7 +25,8 @@ def analyse(results: Results, items: NDArray[np.int32], recording: Recording) ->
     best_baseline: the leader in `HEADLINE`, None without a baseline; paired: each other model
     against it; without: the engine without each group of experts, and what is lost; lists:
     coverage and popularity of what would be shown; engine: speed, memory, fine-tunes, drift
-    alarms and final shares, None without one. Raises ValueError where no event is scored.
+    alarms and the shares of the last window, None without one. Raises ValueError where no event
+    is scored.
     """
     gains = {name: gains_of(track.ranks) for name, track in results.tracks.items()}
     scored = next(iter(results.tracks.values())).scored
@@ -57,6 +59,20 @@ def best_baseline(gains: dict[str, Gains]) -> str | None:
     return max(baselines, key=lambda name: gains[name][HEADLINE].sum(), default=None)
 
 
+def shares_of(steps: Sequence[Step]) -> NDArray[np.float64]:
+    """(S, G) after each of S steps: mean shares of G groups in the answers to the newest events.
+
+    Those are whole micro-batches, `WINDOW` events at most, or one micro-batch that has more.
+    """
+    ends = np.array([0] + [step.end for step in steps])
+    shares = np.array([step.shares for step in steps])
+    sums = np.cumsum(shares * np.diff(ends)[:, None], axis=0)
+    sums = np.vstack([np.zeros_like(sums[:1]), sums])
+    starts = np.minimum(np.searchsorted(ends, ends[1:] - WINDOW), np.arange(len(steps)))
+    means: NDArray[np.float64] = (sums[1:] - sums[starts]) / (ends[1:] - ends[starts])[:, None]
+    return means
+
+
 def _paired(of_model: Gains, of_best: Gains, scored: NDArray[np.bool_]) -> dict[str, Any]:
     """Differences, windows, and how many events only one of both hit."""
     hits, best_hits = of_model[HEADLINE][scored] > 0, of_best[HEADLINE][scored] > 0
@@ -86,7 +102,7 @@ def _engine(recording: Recording) -> dict[str, Any]:
         "ms_per_event": _quantiles(1e3 * learning / events),
         "ms_per_micro_batch": _quantiles(1e3 * learning),
         "peak_rss_bytes": max(step.rss_bytes for step in steps),
-        "shares": dict(zip(recording.groups, steps[-1].shares, strict=True)),
+        "shares": dict(zip(recording.groups, shares_of(steps)[-1].tolist(), strict=True)),
         "finetunes": [_without_nan(asdict(finetune)) for finetune in recording.finetunes],
         "drift_alarms": recording.alarms,
     }

@@ -82,12 +82,13 @@ def label_ends(axes: Axes, last: Mapping[str, float], styles: Mapping[str, Style
 
 def spread(heights: Mapping[str, float], gap: float) -> dict[str, float]:
     """The heights in order, each at least `gap` above the one before, moved as a whole to stay
-    where they were on average."""
+    where they were on average, but between 0 and 1 where they can."""
     names = sorted(heights, key=lambda name: heights[name])
     placed: list[float] = []
     for name in names:
         placed.append(max(heights[name], placed[-1] + gap) if placed else heights[name])
-    shift = (sum(placed) - sum(heights.values())) / max(len(placed), 1)
+    shift = (sum(placed) - sum(heights.values())) / len(placed)
+    shift = min(max(shift, placed[-1] - 1), placed[0])
     return {name: height - shift for name, height in zip(names, placed, strict=True)}
 
 

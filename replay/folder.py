@@ -1,7 +1,8 @@
 """The folder of a report: a page to read, and everything it says as data.
 
 report.html       the page, one file that needs no other
-metrics.json      its numbers (`report.to_json` and `analysis.analyse`)
+metrics.json      its numbers (`report.to_json` and `analysis.analyse`); of several runs the means,
+                  and each by itself, below "all_runs" (`runs.to_json`)
 manifest.json     how to repeat the run
 events.parquet    one row an event: who, what, and at which rank each model had it
 """
@@ -9,6 +10,7 @@ events.parquet    one row an event: who, what, and at which rank each model had 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +19,11 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from connectors.event import EventBatch
-from replay import page, plots, report
+from replay import page, plots, report, runs
 from replay.analysis import analyse
 from replay.prequential import Results
 from replay.record import Recorder, Recording
-from replay.report import Manifest
+from replay.runs import Run
 from replay.segments import history_lengths
 from replay.stream import to_rows
 
@@ -38,11 +40,14 @@ def claim(folder: Path) -> None:
         raise ValueError(f"{folder} holds {foreign[0]}, which is no report: name an empty folder")
 
 
-def write(
-    folder: Path, results: Results, manifest: Manifest, events: EventBatch, recording: Recording
-) -> None:
-    """Write the four files; those of an earlier report are replaced."""
-    metrics = report.to_json(results, manifest)
+def write(folder: Path, done: Sequence[Run], events: EventBatch, recording: Recording) -> None:
+    """Write the four files; those of an earlier report are replaced.
+
+    All but the means over `done` is of its first run: of that are `events` and `recording`.
+    """
+    results = done[0].results
+    metrics = report.to_json(results, done[0].manifest)
+    metrics["all_runs"] = runs.to_json(done) if len(done) > 1 else None
     facts = metrics.pop("manifest")
     metrics |= analyse(results, to_rows(events).items, recording)
     figures = plots.figures(results, metrics, recording)

@@ -6,7 +6,6 @@ Accuracy says nothing about what the other items get: coverage, Gini index and p
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,15 +23,6 @@ Lists = NDArray[np.int32]
 """(S, LENGTH) item rows, best first, -1 where there are fewer: one row a sampled event."""
 
 
-@runtime_checkable
-class Recommends(Protocol):
-    """A baseline that can also say what it would show."""
-
-    def recommend(self, user: int, k: int) -> NDArray[np.int32]:
-        """At most k item rows, best first, under the rules of `Baseline.rank_and_learn`."""
-        ...
-
-
 def sampled(first: int, count: int) -> NDArray[np.int64]:
     """Which of `count` events, of which the first is the stream's event `first`, are sampled."""
     return np.arange(-first % EVERY, count, EVERY)
@@ -48,10 +38,8 @@ class Watched:
         self._lists: list[Lists] = []
 
     def rank_and_learn(self, events: Rows) -> NDArray[np.int64]:
-        """As the baseline does; where it cannot recommend, nothing is noted."""
+        """As the baseline does."""
         baseline = self._baseline
-        if not isinstance(baseline, Recommends):
-            return baseline.rank_and_learn(events)
         count = len(events.users)
         stops = sampled(self._events, count).tolist()
         ranks = []
@@ -62,8 +50,12 @@ class Watched:
         self._events += count
         return np.concatenate(ranks)
 
+    def recommend(self, user: int, k: int) -> NDArray[np.int32]:
+        """As the baseline does."""
+        return self._baseline.recommend(user, k)
+
     def lists(self) -> Lists:
-        """(S, LENGTH); without rows where the baseline cannot recommend."""
+        """(S, LENGTH)"""
         return np.array(self._lists, dtype=np.int32).reshape(-1, LENGTH)
 
 
@@ -82,16 +74,15 @@ def describe(
     coverage: share of all items that were ever shown; gini: of how often each item was shown, 0
     for equally often, near 1 for always the same few; popularity: mean percentile (0 to 100) of
     the shown items among those known at the time, by events so far; head: share of the shown
-    that were among the `HEAD` most popular. Models without lists are left out. "the stream"
-    says the same of the items that came true, where one an event can tell no coverage.
+    that were among the `HEAD` most popular. "the stream" says the same of the items that came
+    true, where one an event can tell no coverage.
     """
     catalogue = int(items.max(initial=-1)) + 1
-    names = [name for name in lists if len(lists[name])]
     truth = items[sampled(0, len(items))][:, None]
-    shown = np.hstack([*(lists[name] for name in names), truth])
+    shown = np.hstack([*lists.values(), truth])
     percentiles, in_head = _popularity(shown, items)
     described: dict[str, dict[str, float | None]] = {}
-    for place, name in enumerate([*names, "the stream"]):
+    for place, name in enumerate([*lists, "the stream"]):
         columns = slice(place * LENGTH, (place + 1) * LENGTH)
         counted = ~np.isnan(percentiles[:, columns])
         rows = shown[:, columns]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from replay.baselines import BASELINES
 from replay.lists import EVERY, HEAD, LENGTH
 from replay.protocols import PROTOCOLS, Protocol
 from replay.report import cell, heading
+from replay.runs import SHOWN
 from replay.versus import METRICS
 
 TEMPLATE = "page.html.jinja"
@@ -55,6 +56,8 @@ def render(metrics: Mapping[str, Any], manifest: Mapping[str, Any], figures: Fig
         figures={name: Markup(svg) for name, svg in figures.items()},
         summary=summary(metrics, manifest),
         leader=leader(metrics),
+        orders=list(orders(metrics)),
+        averaged=[metric for metric in shown if metric in SHOWN],
         rules=rules(PROTOCOLS[metrics["protocol"]], manifest["repeats"]),
         scored=scored(metrics, manifest),
         shown=shown,
@@ -73,6 +76,14 @@ def leader(metrics: Mapping[str, Any]) -> str:
     return next((name for name in ABOUT if name in metrics["models"]), metrics["best_baseline"])
 
 
+def orders(metrics: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """What `runs.to_json` says of several runs, for each order of ties; of one run nothing."""
+    found = metrics["all_runs"]
+    while found:
+        yield found
+        found = found.get("shuffled")
+
+
 def scored(metrics: Mapping[str, Any], manifest: Mapping[str, Any]) -> int:
     """How many events the metrics are means of."""
     counts = manifest["counts"][leader(metrics)]
@@ -85,13 +96,13 @@ def summary(metrics: Mapping[str, Any], manifest: Mapping[str, Any]) -> list[str
     found = models[name][HEADLINE]
     found_by = "the engine" if name == "engine" else name
     if name == best:
-        found_by = f"the best simple method, {best},"
+        found_by = f"the best baseline, {best},"
     first = f"On this stream {found_by} put the next item among its first ten in {percent(found)}"
     if best in (None, name):
         said = [f"{first} of cases."]
     else:
         said = [
-            f"{first} of cases; the best simple method, {best}, did in "
+            f"{first} of cases; the best baseline, {best}, did in "
             f"{percent(models[best][HEADLINE])}.",
             _verdict(metrics["paired"]["models"][name]["differences"][HEADLINE]),
         ]

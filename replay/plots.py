@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import EngFormatter, FuncFormatter
 from numpy.typing import NDArray
 
-from replay.analysis import HEADLINE
+from replay.analysis import HEADLINE, shares_of
 from replay.drawing import (
     BLUE,
     GREEN,
@@ -134,11 +134,11 @@ def over_time(
 
 
 def shares(recording: Recording, label: str) -> str:
-    """Stacked shares of the groups of experts in the answer."""
+    """Stacked shares of the groups of experts in the answers to the newest events."""
     figure, axes = new_axes()
-    steps = recording.steps[:: max(1, len(recording.steps) // POINTS)]
-    ends = [step.end for step in steps]
-    parts = np.array([step.shares for step in steps]).T
+    thinned = slice(None, None, max(1, len(recording.steps) // POINTS))
+    ends = [step.end for step in recording.steps[thinned]]
+    parts = shares_of(recording.steps)[thinned].T
     colours = [GROUPS[group] for group in recording.groups]
     axes.stackplot(ends, parts, colors=colours, linewidth=0.6, edgecolor="white")
     middles = np.cumsum(parts[:, -1]) - parts[:, -1] / 2

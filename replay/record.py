@@ -22,6 +22,7 @@ from engine.topk import ranks_of
 from replay.baselines import Baseline
 from replay.lists import LENGTH, Lists, Watched, padded, sampled
 from replay.protocols import DEPLOYABLE, Protocol
+from replay.shares import Weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +31,8 @@ class Step:
 
     end: events of the stream up to its last; seconds: to rank and learn it, recording left out;
     finetune_seconds: to fine-tune after it, near 0 where nothing was due; rss_bytes: memory of
-    the process afterwards; version: of the model that ranked it; shares: of the answer, by group
-    of experts.
+    the process afterwards; version: of the model that ranked it; shares: of the answers to its
+    events, by group of experts.
     """
 
     end: int
@@ -109,6 +110,8 @@ class Recorder:
             for group, places in self._places.items():
                 others = len(experts.names) - len(places)
                 self._mixtures[group] = Mixture(others, recommender.device)
+        self._weights = Weights.of(recommender.mixture)
+        self._used: list[torch.Tensor] = []
         recommender.observers.append(self._observe)
 
     def watch(self, baseline: Baseline) -> Baseline:
@@ -138,7 +141,7 @@ class Recorder:
                 finetune_seconds=tuned - learned,
                 rss_bytes=self._process.memory_info().rss,
                 version=version,
-                shares=self._shares(engine.recommender.mixture),
+                shares=self._shares(),
             )
         )
         if candidate:
@@ -180,29 +183,20 @@ class Recorder:
         events = torch.from_numpy(sampled(scoring.first, len(ranked))).to(true.device)
         for name, answer in scoring.answers.items():
             self._lists[name].append(_best(answer[events]))
+        self._note_shares(scoring.contexts)
         self._seconds_observing += self._clock() - started
 
-    def _shares(self, mixture: Mixture) -> tuple[float, ...]:
-        shares = shares_of(mixture)
-        return tuple(float(shares[places].sum()) for places in self._places.values())
+    def _note_shares(self, contexts: torch.Tensor) -> None:
+        """Of the answers, which were made before the mixture learned from their events."""
+        assert self._engine is not None
+        self._used.append(self._weights.shares(contexts))
+        self._weights = Weights.of(self._engine.recommender.mixture)
 
-
-def shares_of(mixture: Mixture) -> NDArray[np.float64]:
-    """(M,) how much of the answer each expert makes up, all layers taken together; they sum to 1.
-
-    The linear layer's weights, where the weight of the blend is handed on by the blend's own
-    weights (the mean over its contexts, by their events), and that of the log-linear answer by
-    the sizes of its shared coefficients, the blend's among them handed on likewise.
-    """
-    m = mixture.experts
-    linear = mixture.linear.double().cpu().numpy()
-    events = mixture.blend_events.double().cpu().numpy() + 1e-9
-    blend = np.average(mixture.blend.double().cpu().numpy(), axis=0, weights=events)
-    coefficients = mixture.shared.double().cpu().numpy()
-    joint = np.abs(coefficients[:m] + coefficients[m] * blend)
-    blend, joint = blend / blend.sum(), joint / joint.sum()
-    shares: NDArray[np.float64] = linear[:m] + linear[m] * blend + linear[m + 1] * joint
-    return shares / shares.sum()
+    def _shares(self) -> tuple[float, ...]:
+        """By group, the mean over the events scored since this was last asked for."""
+        shares = torch.cat(self._used).mean(0).tolist()
+        self._used.clear()
+        return tuple(sum(shares[place] for place in places) for places in self._places.values())
 
 
 def _best(answers: torch.Tensor) -> Lists:

@@ -17,6 +17,8 @@ from replay.prequential import reasons_of
 from replay.stream import Rows, to_rows
 from replay.synthetic import markov_stream
 
+SHOWN = 10
+
 
 def ranks_of(
     make: Make, rows: Rows, repeats: bool, seed: int = 0, cuts: Sequence[int] = ()
@@ -76,12 +78,48 @@ def check_near_chance_on_noise(make: Make) -> None:
     assert abs(np.mean(ranks) / n_items - 0.5) < 4 / np.sqrt(12 * len(ranks))
 
 
+def check_what_is_shown_is_what_ranks_speak_of(make: Make) -> None:
+    """Lists hold as many items as may be shown, each once, and the true one where it is a hit: but
+    for ties, which ranks break at random."""
+    rows = _stream(0.5)
+    for repeats in (False, True):
+        ranker = make(Task(rows.n_users, rows.n_items, repeats, 0))
+        has: dict[int, set[int]] = {}
+        known: set[int] = set()
+        differ = []
+        for event, (user, item) in enumerate(
+            zip(rows.users.tolist(), rows.items.tolist(), strict=True)
+        ):
+            mine = has.setdefault(user, set())
+            shown = ranker.recommend(user, SHOWN).tolist()
+            offered = known if repeats else known - mine
+            assert set(shown) <= offered
+            assert len(set(shown)) == len(shown) == min(SHOWN, len(offered))
+            rank = ranker.rank_and_learn(rows.part(slice(event, event + 1)))[0]
+            differ.append((item in shown) != (0 < rank <= SHOWN))
+            mine.add(item)
+            known.add(item)
+        assert np.mean(differ) < 0.05
+
+
+def check_asking_changes_no_rank(make: Make) -> None:
+    rows = _stream(0.5)
+    ranker = make(Task(rows.n_users, rows.n_items, False, 0))
+    ranks = []
+    for event, user in enumerate(rows.users.tolist()):
+        ranker.recommend(user, SHOWN)
+        ranks.append(ranker.rank_and_learn(rows.part(slice(event, event + 1)))[0])
+    assert np.array_equal(ranks, ranks_of(make, rows, repeats=False))
+
+
 CHECKS = (
     check_any_cut_gives_the_same_ranks,
     check_new_items_and_repeats_are_the_only_misses,
     check_ranks_stay_among_the_candidates,
     check_a_seed_fixes_the_ranks,
     check_near_chance_on_noise,
+    check_what_is_shown_is_what_ranks_speak_of,
+    check_asking_changes_no_rank,
 )
 """What every ranker passes."""
 

@@ -130,12 +130,24 @@ def test_a_report_is_written_and_compared(clicks: str) -> None:
     assert everything["a"] == pytest.approx(saved["models"]["engine"]["recall@10"])
 
 
+def test_a_report_of_several_runs_shows_the_first_and_the_means_of_all(clicks: str) -> None:
+    options = ("--models", "engine,popularity", "--seeds", "2", "--ties", "both")
+    saved = replayed(clicks, *options, "--report", "several")
+    found = json.loads(Path("several/metrics.json").read_text())
+    assert found["models"] == saved["runs"][0]["models"]
+    assert found["all_runs"] == saved
+    assert json.loads(Path("several/manifest.json").read_text())["seed"] == 0
+
+
 def test_a_report_that_cannot_be_is_refused_before_the_replay(clicks: str) -> None:
     Path("notes").mkdir()
     Path("notes/todo.txt").touch()
     for options, said in [
         (("notes",), "Error: notes holds todo.txt, which is no report: name an empty folder\n"),
-        (("new", "--seeds", "2"), "Error: --report shows one run, in order: leave out"),
+        (
+            ("new", "--via", "embedded", "--partitions", "2"),
+            "Error: --report shows the events in order: leave out --partitions\n",
+        ),
     ]:
         result = run("replay", "--file", clicks, "--report", *options)
         assert result.exit_code == 1

@@ -45,6 +45,20 @@ class Baseline(typing.Protocol):
         """
         ...
 
+    def recommend(self, user: int, k: int) -> NDArray[np.int32]:
+        """What a user would be shown now: at most k item rows, best first.
+
+        Of all items known so far, without the user's own while repeats are off. To ask changes no
+        rank that comes after.
+        """
+        ...
+
+
+def best_of(scores: NDArray[np.floating], k: int) -> NDArray[np.int32]:
+    """At most k rows of scores (I,), best first, equal ones in their order; none of -inf or NaN."""
+    rows = np.argsort(-scores, kind="stable")[:k]
+    return rows[np.isfinite(scores[rows])].astype(np.int32)
+
 
 def check_rows(events: Rows, n_users: int, n_items: int, known: int) -> None:
     """Raises ValueError for rows that a baseline was not built for, where `known` items came."""

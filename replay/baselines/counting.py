@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from replay.baselines.base import Task, check_rows
+from replay.baselines.base import Task, best_of, check_rows
 from replay.baselines.counting_kernels import KNOWN, SEEN, Settings, State, advance, scores_of
 from replay.stream import Rows
 
@@ -81,7 +81,7 @@ class Counting:
         return ranks
 
     def recommend(self, user: int, k: int) -> NDArray[np.int32]:
-        """At most k item rows, best first; equal ones in the order in which they came first."""
+        """See `Baseline.recommend`."""
         state = self._state
         known = int(state.counters[KNOWN])
         if not known:
@@ -92,8 +92,7 @@ class Counting:
         while node >= 0:
             scores[state.seen_item[node]] = -np.inf
             node = int(state.older_seen[node])
-        best = np.argsort(-scores, kind="stable")[:k]
-        return best[np.isfinite(scores[best])].astype(np.int32)
+        return best_of(scores, k)
 
     def _make_room_for_seen(self, n: int) -> None:
         state = self._state

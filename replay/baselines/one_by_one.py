@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from engine.ragged import RaggedRows
 from engine.topk import uniform_draws
-from replay.baselines.base import Task, check_rows
+from replay.baselines.base import Task, best_of, check_rows
 from replay.stream import Rows
 
 History = NDArray[np.int32]
@@ -78,9 +78,21 @@ class OneByOne(ABC):
             self.events += 1
         return ranks
 
+    def recommend(self, user: int, k: int) -> NDArray[np.int32]:
+        """See `Baseline.recommend`."""
+        history = self._histories.row(user)
+        scores = self._scores(user, history)
+        if not self.task.repeats:
+            scores[history] = -np.inf
+        return best_of(scores, k)
+
+    def _scores(self, user: int, history: History) -> NDArray[np.floating]:
+        """(known,) as of `scores`, for any user."""
+        return self.scores(user, history) if len(history) else self.popularity()
+
     def _rank(self, user: int, history: History, item: int, offered: bool, draw: float) -> int:
         """Behind all rivals where `item` is not offered."""
-        scores = self.scores(user, history) if len(history) else self.popularity()
+        scores = self._scores(user, history)
         target = scores[item] if offered else -np.inf
         rivals = scores[self._rivals(history, item)]
         not_higher = int(np.count_nonzero(rivals <= target))  # so a NaN is never in favour

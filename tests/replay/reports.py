@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from replay.prequential import Results
 from replay.protocols import DEPLOYABLE, Protocol
 from replay.record import Recorder, Recording
 from replay.report import Manifest
+from replay.runs import Run
 from replay.synthetic import markov_stream
 
 HOSTILE = "<script>alert(1)</script> & 'clicks'"
@@ -61,8 +63,11 @@ def manifest(protocol: Protocol = DEPLOYABLE) -> Manifest:
     )
 
 
-def written(into: Path, replay: Replayed, protocol: Protocol = DEPLOYABLE) -> Path:
-    """The folder of its report."""
+def written(
+    into: Path, replay: Replayed, protocol: Protocol = DEPLOYABLE, others: Sequence[Run] = ()
+) -> Path:
+    """The folder of its report, `others` being runs after it."""
     folder.claim(into)
-    folder.write(into, replay.results, manifest(protocol), replay.events, replay.recording)
+    run = Run("file", replay.results, manifest(protocol))
+    folder.write(into, [run, *others], replay.events, replay.recording)
     return into

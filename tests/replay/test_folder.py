@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,8 @@ from engine.metrics import Reason
 from replay import folder, saved
 from replay.prequential import Track
 from replay.protocols import PROTOCOLS
-from replay.report import to_json
+from replay.report import cell, to_json
+from replay.runs import Run
 from replay.stream import to_rows
 from tests.replay.reports import CONFIG, HOSTILE, Replayed, manifest, replayed, written
 
@@ -111,8 +113,9 @@ def test_the_page_needs_no_other_file(report: Path) -> None:
 @pytest.mark.parametrize(
     ("models", "config", "said"),
     [
-        (("popularity", "transition"), CONFIG, "On this stream the best simple method, "),
-        (("transition",), CONFIG, "method, transition, put the next item"),
+        (("popularity", "transition"), CONFIG, "On this stream the best baseline, "),
+        (("transition",), CONFIG, "the best baseline, transition, put the next item"),
+        (("sasrec", "engine"), CONFIG, "of cases; the best baseline, sasrec, did in"),
         (("engine",), EngineConfig(experts=("popularity",)), "the engine put the next item"),
         (("lrurec", "popularity"), CONFIG, "lrurec put the next item"),
     ],
@@ -147,6 +150,40 @@ def test_a_page_keeps_to_its_protocol(tmp_path: Path, protocol: str, said: str) 
         for shown, rank, item in zip(replay.recording.lists["engine"], ranks, items, strict=True):
             if 0 < rank <= 10:
                 assert shown[rank - 1] == item
+
+
+def test_one_run_is_not_spoken_of_as_several(report: Path) -> None:
+    assert json.loads((report / "metrics.json").read_text())["all_runs"] is None
+    assert "first of several runs" not in (report / "report.html").read_text()
+
+
+def test_runs_with_other_seeds_are_told_by_their_means(recorded: Replayed, tmp_path: Path) -> None:
+    others = [Run("file", recorded.results, replace(manifest(), seed=seed)) for seed in (1, 2)]
+    made = written(tmp_path, recorded, others=others)
+    found = json.loads((made / "metrics.json").read_text())
+    means = found["all_runs"]["models"]["engine"]
+    assert means == pytest.approx(found["models"]["engine"])  # all are alike
+    page = (made / "report.html").read_text()
+    assert "The first of several runs, seed 0" in page
+    assert re.findall("<caption>(.*)</caption>", page) == [
+        "Order: timestamp, ties in file order; seeds 0 to 2"
+    ]
+    assert f"{cell(means['mrr'])} <small>±.0000<" in page
+
+
+def test_both_orders_of_ties_have_a_table_each(recorded: Replayed, tmp_path: Path) -> None:
+    shuffled = replace(manifest(), order="timestamp, ties shuffled")
+    other = Run("shuffle", replayed(("popularity",), events=150).results, shuffled)
+    made = written(tmp_path, recorded, others=[other])
+    page = (made / "report.html").read_text()
+    assert re.findall("<caption>Order: timestamp, (.*)</caption>", page) == [
+        "ties in file order; seed 0",
+        "ties shuffled; seed 0",
+    ]
+    found = json.loads((made / "metrics.json").read_text())["all_runs"]
+    mrr = cell(found["shuffled"]["models"]["popularity"]["mrr"])
+    assert f'<td class="number best">{mrr}</td>' in page
+    assert "±" not in page
 
 
 def test_a_stream_of_one_event_makes_a_report(tmp_path: Path) -> None:

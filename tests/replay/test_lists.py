@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from replay.baselines import BASELINES, Task
 from replay.lists import EVERY, LENGTH, Watched, describe, gini, sampled
-from replay.stream import Rows, to_rows
+from replay.stream import to_rows
 from replay.synthetic import markov_stream
 from tests.replay.reports import Replayed, replayed
+
+UNFED = {"biased_mf"}
+"""The stream has no values."""
 
 
 @pytest.fixture(scope="module")
@@ -60,17 +62,14 @@ def test_watching_changes_no_rank_wherever_the_stream_is_cut() -> None:
     assert (watched.lists()[0] == -1).all()
 
 
-def test_a_baseline_that_cannot_recommend_is_left_out() -> None:
-    class Silent:
-        name = "silent"
-
-        def rank_and_learn(self, events: Rows) -> NDArray[np.int64]:
-            return np.ones(len(events.users), dtype=np.int64)
-
-    watched = Watched(Silent())
-    rows = to_rows(markov_stream(10, 30, 60, predictability=0.7, seed=3))
-    assert watched.rank_and_learn(rows).tolist() == [1] * 60
-    assert list(describe({"silent": watched.lists()}, rows.items)) == ["the stream"]
+def test_every_model_is_described_on_the_same_events() -> None:
+    made = replayed(("all",), events=150)
+    lists = made.recording.lists
+    assert lists.keys() == made.results.tracks.keys() == {"engine", "lrurec", *BASELINES} - UNFED
+    assert {found.shape for found in lists.values()} == {(3, LENGTH)}
+    found = describe(lists, to_rows(made.events).items)
+    assert list(found) == [*lists, "the stream"]
+    assert all(found[name]["coverage"] for name in lists)
 
 
 def test_coverage_and_popularity_by_hand() -> None:

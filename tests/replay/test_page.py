@@ -5,13 +5,16 @@ from __future__ import annotations
 import base64
 import json
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from replay.page import SAME
 from replay.report import cell
+from replay.runs import Run
+from replay.stream import Ties
 from tests.browser import Browser
-from tests.replay.reports import HOSTILE, replayed, written
+from tests.replay.reports import HOSTILE, manifest, replayed, written
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +67,15 @@ def test_the_page_is_never_wider_than_its_window(
     assert too_wide == 0
 
 
+def test_the_tables_of_both_orders_fit_side_by_side(browser: Browser, tmp_path: Path) -> None:
+    replay = replayed()
+    several = [Run(ties, replay.results, manifest()) for ties in get_args(Ties) for _ in range(2)]
+    browser.open(written(tmp_path, replay, others=several[1:]) / "report.html")
+    tables = "[...document.querySelectorAll('#runs .scroll')]"
+    assert browser.evaluate(f"new Set({tables}.map(e => e.getBoundingClientRect().top)).size") == 1
+    assert browser.evaluate(f"{tables}.map(e => e.scrollWidth <= e.clientWidth)") == [True, True]
+
+
 def test_every_figure_has_a_name_and_no_two_elements_share_an_id(
     browser: Browser, folder: Path
 ) -> None:
@@ -76,6 +88,24 @@ def test_every_figure_has_a_name_and_no_two_elements_share_an_id(
     assert browser.evaluate(
         "(ids => ids.length === new Set(ids).size)"
         "([...document.querySelectorAll('[id]')].map(e => e.id))"
+    )
+
+
+def test_a_line_below_a_row_is_the_same_under_all_its_cells(browser: Browser, folder: Path) -> None:
+    browser.open(folder / "report.html")
+    assert browser.evaluate(
+        "[...document.querySelectorAll('tr')].every(row => new Set("
+        "[...row.cells].map(cell => getComputedStyle(cell).borderBottomWidth)).size === 1)"
+    )
+
+
+def test_no_heading_of_a_column_is_broken_within_a_word(browser: Browser, folder: Path) -> None:
+    browser.open(folder / "report.html")
+    assert browser.evaluate(
+        "[...document.querySelectorAll('#segments thead th')].flatMap(cell => [...cell.childNodes])"
+        ".filter(node => node.nodeType === Node.TEXT_NODE).every(text => {"
+        "const range = document.createRange(); range.selectNode(text);"
+        "return range.getClientRects().length === 1; })"
     )
 
 

@@ -27,6 +27,13 @@ def test_names_keep_their_order_and_their_distance() -> None:
     assert sum(places) == pytest.approx(sum(heights.values()))
 
 
+def test_names_do_not_leave_the_figure() -> None:
+    placed = list(spread(dict.fromkeys("abcde", 0.95), gap=0.1).values())
+    assert placed == pytest.approx([0.6, 0.7, 0.8, 0.9, 1.0])
+    placed = list(spread(dict.fromkeys("abc", 0.0), gap=0.1).values())
+    assert placed == pytest.approx([0.0, 0.1, 0.2])
+
+
 def test_no_two_lines_look_the_same() -> None:
     styles = plots.lines_of(["engine", "lrurec", *BASELINES])
     looks = {(style["color"], style.get("linestyle", "-")) for style in styles.values()}

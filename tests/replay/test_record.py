@@ -6,14 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
 from connectors.event import EventBatch
 from engine.config import EngineConfig
-from engine.mixture import Mixture
 from engine.recommender import Scored
 from replay.compare import Comparison
-from replay.record import Recorder, shares_of
+from replay.record import Recorder
 from tests.replay.reports import CONFIG, Replayed, replayed
 
 
@@ -88,18 +86,6 @@ def test_the_time_of_recording_is_not_the_engines() -> None:
     recorder.step(replayed(("popularity",), events=32).events)
     # started, observing from, observing to, learned, tuned: 3 ticks to learn, 1 to observe.
     assert [step.seconds for step in recorder.recording().steps] == [2.0]
-
-
-def test_the_shares_take_all_layers_together() -> None:
-    mixture = Mixture(2, torch.device("cpu"))
-    mixture.linear = torch.tensor([0.1, 0.2, 0.3, 0.4])
-    mixture.blend[:] = torch.tensor([0.5, 0.5])
-    mixture.blend[1] = torch.tensor([0.25, 0.75])
-    mixture.blend_events[1] = 100.0
-    mixture.shared = torch.tensor([0.25, -1.5, 1.0])
-    # The blend hands on .25 and .75; the log-linear answer |.25 + .25| and |-1.5 + .75|.
-    expected = [0.1 + 0.3 * 0.25 + 0.4 * 0.4, 0.2 + 0.3 * 0.75 + 0.4 * 0.6]
-    np.testing.assert_allclose(shares_of(mixture), expected, rtol=1e-6)
 
 
 def test_the_shares_of_every_step_sum_to_one(recorded: Replayed) -> None:
