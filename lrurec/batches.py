@@ -65,10 +65,13 @@ def pack(sequences: Sequence[NDArray[np.integer]], max_length: int) -> PackedBat
 def token_batches(
     sequences: Sequence[NDArray[np.integer]], tokens_per_batch: int, rng: np.random.Generator
 ) -> Iterator[PackedBatch]:
-    """All sequences once, shuffled, in batches of about `tokens_per_batch` real tokens.
+    """All sequences once, shuffled, in batches of `tokens_per_batch` real tokens; the last of them
+    may be smaller.
 
-    A batch is closed by the sequence that fills it; the last one may be smaller. Sequences are
-    taken whole: cut them with `windows` first. Raises ValueError where tokens_per_batch is below 1.
+    The sequence that fills a batch loses the events at its start that do not fit: memory and
+    compiled kernels are found again by their size, and so all full batches have the same. The
+    others are taken whole: cut them with `windows` first. Raises ValueError where tokens_per_batch
+    is below 1.
     """
     if tokens_per_batch < 1:
         raise ValueError(f"tokens_per_batch={tokens_per_batch}: must be at least 1")
@@ -76,9 +79,10 @@ def token_batches(
     pending: list[NDArray[np.integer]] = []
     tokens = 0
     for index in rng.permutation(len(usable)):
-        pending.append(usable[index])
-        tokens += len(usable[index]) - 1
-        if tokens >= tokens_per_batch:
+        room = tokens_per_batch - tokens
+        pending.append(usable[index][-room - 1 :])
+        tokens += len(pending[-1]) - 1
+        if tokens == tokens_per_batch:
             yield _pack_pieces(pending)
             pending, tokens = [], 0
     if pending:

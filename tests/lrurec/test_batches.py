@@ -45,16 +45,21 @@ def test_nothing_to_learn_gives_an_empty_batch():
     assert batch.offsets.tolist() == [0]
 
 
-def test_token_batches_hold_every_sequence_once_and_fill_up():
-    sequences = [np.arange(i, i + 2 + i % 7) for i in range(100)]
+def test_token_batches_are_full_and_hold_every_sequence_once():
+    sequences = [100 * i + np.arange(2 + i % 7) for i in range(100)]
     batches = list(token_batches(sequences, 50, np.random.default_rng(0)))
-    rows = []
+    seen = []
     for batch in batches:
-        for begin, end in pairwise(batch.offsets):
-            rows.append([*batch.items[begin:end].tolist(), int(batch.targets[end - 1])])
-    assert sorted(rows) == sorted(lists(sequences))
-    assert rows != lists(sequences), "shuffled"
-    assert all(50 <= len(batch) < 57 for batch in batches[:-1])
+        rows = pairwise(batch.offsets.tolist())
+        events = [[*batch.items[a:b].tolist(), int(batch.targets[b - 1])] for a, b in rows]
+        *others, last = [(row, sequences[row[-1] // 100].tolist()) for row in events]
+        assert all(row == whole for row, whole in others)
+        assert last[0] == last[1][-len(last[0]) :], "what fills the batch loses its start alone"
+        seen += [row[-1] // 100 for row in events]
+    assert sorted(seen) == list(range(100))
+    assert seen != sorted(seen), "shuffled"
+    assert all(len(batch) == 50 for batch in batches[:-1])
+    assert 0 < len(batches[-1]) <= 50
 
 
 def test_the_seed_fixes_the_order():
