@@ -34,8 +34,12 @@ class EngineConfig:
     width: int = 64
     blocks: int = 2
     dropout: float = 0.5
-    """Of a fine-tune of the first `dropout_events` events; beyond, it falls with their root."""
-    dropout_events: int = 100_000
+    embedding_decay: float = 3.0
+    """AdamW's decay of the items' embedding: large, so that few events make no large claims."""
+    embedding_decay_cap: float = 10.0
+    regularization_events: int = 100_000
+    """A fine-tune of so many events has `dropout` and `embedding_decay` as configured. Both fall
+    with the root of the events beyond; before, the decay rises likewise, up to its cap."""
     learning_rate: float = 3e-3
     weight_decay: float = 0.01
     negatives: int | None = None
@@ -85,7 +89,7 @@ class EngineConfig:
             "finetune_first",
             "finetune_every",
             "batch_tokens",
-            "dropout_events",
+            "regularization_events",
         ):
             if getattr(self, name) < 1:
                 raise ValueError(
@@ -94,7 +98,14 @@ class EngineConfig:
         for name in ("learning_rate", "finetune_growth", "train_tokens_per_event"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}: {getattr(self, name)} is not above 0; give a larger one")
-        for name in ("train_lag", "weight_decay", "train_tokens_early", "train_tokens_cap"):
+        for name in (
+            "train_lag",
+            "weight_decay",
+            "embedding_decay",
+            "embedding_decay_cap",
+            "train_tokens_early",
+            "train_tokens_cap",
+        ):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name}: {getattr(self, name)} is below 0; give 0 or more")
         for name in ("negatives", "finetune_seconds"):

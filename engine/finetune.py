@@ -102,6 +102,7 @@ def _trainer(job: Job) -> Trainer:
     settings = TrainConfig(
         learning_rate=config.learning_rate,
         weight_decay=config.weight_decay,
+        embedding_decay=lesson.embedding_decay(config, job.window_end),
         negatives=config.negatives,
         precision=config.precision,
     )

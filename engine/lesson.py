@@ -44,7 +44,17 @@ def tokens_per_event(config: EngineConfig, events: int) -> float:
 
 def dropout(config: EngineConfig, events: int) -> float:
     """The dropout of a fine-tune: as configured while data is small, then less of it."""
-    return config.dropout * min(1.0, config.dropout_events / max(events, 1)) ** 0.5
+    return config.dropout * min(1.0, _scarcity(config, events))
+
+
+def embedding_decay(config: EngineConfig, events: int) -> float:
+    """The embedding's decay in a fine-tune: the smaller, the more there is to learn from."""
+    return min(config.embedding_decay_cap, config.embedding_decay * _scarcity(config, events))
+
+
+def _scarcity(config: EngineConfig, events: int) -> float:
+    """1 at `regularization_events`, and as their root relative to `events`."""
+    return (config.regularization_events / max(events, 1)) ** 0.5
 
 
 def prepare(events: RaggedRows, window: Window, config: EngineConfig, version: int) -> Lesson:

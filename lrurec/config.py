@@ -47,6 +47,8 @@ class ModelConfig:
 class TrainConfig:
     """AdamW and loss settings.
 
+    `embedding_decay`: of the items' embedding in place of `weight_decay`, None for the same; it
+    keeps entries below about 1 / embedding_decay (Xie and Li, "Implicit bias of AdamW", ICML 2024).
     `negatives`: None for the full softmax, else how many sampled items share a chunk of tokens.
     `chunk`: tokens whose scores exist at the same time (few enough to stay in the
     processor's cache). `precision`: of the score products in
@@ -55,6 +57,7 @@ class TrainConfig:
 
     learning_rate: float = 1e-3
     weight_decay: float = 0.01
+    embedding_decay: float | None = None
     epsilon: float = 1e-8
     clip_norm: float = 5.0
     negatives: int | None = None
@@ -65,8 +68,10 @@ class TrainConfig:
         for name in ("learning_rate", "epsilon", "clip_norm"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}={getattr(self, name)}: must be above 0")
-        if not self.weight_decay >= 0:
-            raise ValueError(f"weight_decay={self.weight_decay}: must be 0 or more")
+        for name in ("weight_decay", "embedding_decay"):
+            value = getattr(self, name)
+            if value is not None and not value >= 0:
+                raise ValueError(f"{name}={value}: must be 0 or more")
         if self.chunk < 1:
             raise ValueError(f"chunk={self.chunk}: must be at least 1 token")
         if self.negatives is not None and self.negatives < 1:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from lrurec.batches import PackedBatch
 from lrurec.config import TrainConfig
@@ -12,6 +12,25 @@ from lrurec.model import LRURec
 from lrurec.scan import Rows
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+def adamw(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
+    """The optimizer of a model that has an `embedding`, whose decay may differ from the rest's."""
+    decays = (config.weight_decay, config.embedding_decay)
+    groups = [
+        {"params": parameters, "weight_decay": config.weight_decay if decay is None else decay}
+        for parameters, decay in zip(_groups(model), decays, strict=True)
+    ]
+    return torch.optim.AdamW(groups, lr=config.learning_rate, eps=config.epsilon, fused=True)
+
+
+def _groups(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """All parameters but the embedding, and the embedding."""
+    named = list(model.named_parameters())
+    return (
+        [parameter for name, parameter in named if name != "embedding"],
+        [parameter for name, parameter in named if name == "embedding"],
+    )
 
 
 class Trainer:
@@ -25,13 +44,7 @@ class Trainer:
         self.model = model
         self.config = config
         self.generator = Generator(model.embedding.device).manual_seed(seed)
-        self.optimizer = torch.optim.AdamW(
-            model.parameters(),
-            lr=config.learning_rate,
-            weight_decay=config.weight_decay,
-            eps=config.epsilon,
-            fused=True,
-        )
+        self.optimizer = adamw(model, config)
 
     def step(self, batch: PackedBatch) -> float:
         """One update; returns the loss before it: the (weighted) mean over the batch's tokens.
@@ -91,7 +104,8 @@ class Trainer:
                 grown[: len(before)] = state[moment]
                 state[moment] = grown
             self.optimizer.state[after] = state
-        self.optimizer.param_groups[0]["params"] = list(self.model.parameters())
+        for group, parameters in zip(self.optimizer.param_groups, _groups(self.model), strict=True):
+            group["params"] = parameters
 
     def state_dict(self) -> dict[str, Tensor]:
         """Weights, moments, step counts and the state of the randomness, as plain tensors."""

@@ -1,9 +1,9 @@
 """What networks share that are fine-tuned while the stream goes on, as LRURec is in the engine.
 
 The lessons are the engine's (`engine.lesson`): fine-tunes are due after as many events, train on
-as many tokens of the same users' sequences, with the same optimizer, dropout, loss and width.
-There is no gate: every fine-tune is taken. Between two of them the weights rest, but that an item
-begins as it does in LRURec. All runs on the CPU. Letters: N tokens, H width, I items.
+as many tokens of the same users' sequences, with the same optimizer, decay, dropout, loss and
+width. There is no gate: every fine-tune is taken. Between two of them the weights rest, but that an
+item begins as it does in LRURec. All runs on the CPU. Letters: N tokens, H width, I items.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from lrurec.config import TrainConfig
 from lrurec.layers import dropout, truncated_normal
 from lrurec.loss import full_softmax_loss
 from lrurec.model import NEW_ITEM_BIAS_QUANTILE
+from lrurec.train import adamw
 from replay.baselines.base import Task
 from replay.baselines.one_by_one import History, OneByOne
 
@@ -94,12 +95,7 @@ class Neural(OneByOne):
         self.config = replace(config, seed=task.seed)
         self.model = self.network(task.n_items, self.config).eval()
         self._training = TrainConfig(config.learning_rate, config.weight_decay)
-        self._optimizer = torch.optim.AdamW(
-            self.model.parameters(),
-            lr=self._training.learning_rate,
-            weight_decay=self._training.weight_decay,
-            fused=True,
-        )
+        self._optimizer = adamw(self.model, self._training)
         self._window = Window(self.config)
         self._sequences = RaggedRows()
         self._sequences.resize(task.n_users)
@@ -137,6 +133,8 @@ class Neural(OneByOne):
     def _train(self, given: lesson.Lesson) -> None:
         config, model = self.config, self.model.train()
         model.dropout_rate = lesson.dropout(config, self._window.end)
+        decay = lesson.embedding_decay(config, self._window.end)
+        self._optimizer.param_groups[-1]["weight_decay"] = decay
         rows = slice(0, self.known + 1)
         for batch in lesson.batches(given, config, self.versions):
             self._optimizer.zero_grad(set_to_none=True)

@@ -16,7 +16,7 @@ from engine import finetune
 from engine.config import EngineConfig
 from engine.engine import Engine
 from engine.finetune import Candidate
-from engine.lesson import dropout, tokens_per_event
+from engine.lesson import dropout, embedding_decay, tokens_per_event
 from lrurec.model import LRURec
 from replay.synthetic import markov_stream
 
@@ -187,13 +187,29 @@ def test_more_is_trained_per_event_while_data_is_small() -> None:
 
 
 def test_dropout_falls_with_the_root_of_the_stream() -> None:
-    config = replace(CONFIG, dropout=0.4, dropout_events=1_000)
+    config = replace(CONFIG, dropout=0.4, regularization_events=1_000)
     rates = [dropout(config, n) for n in (0, 1_000, 4_000, 100_000)]
     assert rates == pytest.approx([0.4, 0.4, 0.2, 0.04])
 
 
+def test_the_embeddings_decay_falls_with_the_root_of_the_stream_from_its_cap() -> None:
+    config = replace(
+        CONFIG, embedding_decay=2.0, embedding_decay_cap=8.0, regularization_events=1_000
+    )
+    decays = [embedding_decay(config, n) for n in (0, 10, 250, 1_000, 4_000, 100_000)]
+    assert decays == pytest.approx([8.0, 8.0, 4.0, 2.0, 1.0, 0.2])
+
+
+def test_decay_keeps_the_entries_of_the_embedding_small() -> None:
+    def largest(decay: float) -> float:
+        engine, _ = learned(PREDICTABLE[:1_500], embedding_decay=decay, regularization_events=1_500)
+        return float(engine.recommender.model.embedding.detach().abs().max())
+
+    assert largest(10.0) < 0.15 < largest(0.0)
+
+
 def test_a_fine_tune_trains_with_the_dropout_of_its_day() -> None:
-    _, candidates = learned(PREDICTABLE[:1_500], dropout=0.4, dropout_events=500)
+    _, candidates = learned(PREDICTABLE[:1_500], dropout=0.4, regularization_events=500)
     used = [candidate.model.blocks[0].feed_forward.dropout for candidate in candidates]
     assert used == pytest.approx([0.4, 0.4 / 2**0.5, 0.4 / 3**0.5])
 

@@ -23,6 +23,7 @@ CONFIG = EngineConfig(
     blocks=1,
     dropout=0.1,
     learning_rate=1e-2,
+    embedding_decay=1.0,
     finetune_first=500,
     finetune_growth=0.3,
     batch_tokens=256,
