@@ -7,8 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from engine.mixture import Mixture
+from engine.opinions import Opinions
 from replay import analysis
 from replay.analysis import shares_of
 from replay.compare import Comparison
@@ -52,7 +54,12 @@ def test_a_step_tells_the_weights_its_answers_were_made_with(
     mixture = engine.recommender.mixture
     mix_and_learn = mixture.mix_and_learn
 
-    def noting(opinions, candidates, contexts, items):  # type: ignore[no-untyped-def]
+    def noting(
+        opinions: Opinions,
+        candidates: torch.Tensor,
+        contexts: torch.Tensor,
+        items: NDArray[np.int64],
+    ) -> torch.Tensor:
         used.append(Weights.of(mixture).shares(contexts))
         return mix_and_learn(opinions, candidates, contexts, items)
 
