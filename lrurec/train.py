@@ -15,7 +15,8 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 def adamw(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
-    """The optimizer of a model that has an `embedding`, whose decay may differ from the rest's."""
+    """The optimizer of a model that has an `embedding`: in the last of its two groups, since its
+    decay may differ."""
     decays = (config.weight_decay, config.embedding_decay)
     groups = [
         {"params": parameters, "weight_decay": config.weight_decay if decay is None else decay}
