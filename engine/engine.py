@@ -14,7 +14,8 @@ from engine.config import EngineConfig
 from engine.durable import Arrays, Durable, Tensors
 from engine.finetune import Candidate
 from engine.metrics import PrequentialMetrics
-from engine.recommender import Recommender, Scored
+from engine.recommender import Recommender
+from engine.scoring import Scored
 from engine.states import States
 from engine.window import Window
 from lrurec.model import LRURec
@@ -101,12 +102,15 @@ class Engine:
     def parts(self) -> dict[str, Durable]:
         """Everything durable but the weights of versions, by name."""
         recommender = self.recommender
+        reranker = recommender.reranker
         return {
             "engine": self,
             "users": recommender.users,
             "items": recommender.items,
             "histories": recommender.histories,
+            "appearances": Tensors(recommender.appearances),
             "mixture": Tensors(recommender.mixture),
+            **({"reranker": Tensors(reranker)} if reranker else {}),
             "metrics": self.metrics,
             "window": self.window,
             **recommender.experts.parts(),

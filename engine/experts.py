@@ -139,10 +139,8 @@ class Experts:
             Table(common.log(), touched, difference[1], logs),
         )
 
-    def learn(self, context: Context, popularity: bool = True) -> None:
-        """Count the events; without `popularity` where it has learned them already."""
-        if popularity:
-            self.popularity.learn(context)
+    def learn(self, context: Context) -> None:
+        """Count the events, for all experts but popularity: that learns part by part."""
         if self.first_items:
             self.first_items.learn(context)
         if self.rules:

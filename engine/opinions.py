@@ -52,6 +52,14 @@ class Table:
         of_common = self.common[:, items].t() + (self.difference[events] * touched).sum(2)
         return torch.cat([of_common, self.own[events, :, items]], dim=1)
 
+    def among(self, items: Tensor) -> Tensor:
+        """x[b, :, items[b, k]]: (B, K) to (B, M, K)."""
+        of_own = self.own.gather(2, items[:, None, :].expand(-1, self.own.shape[1], -1))
+        touched = (items[:, :, None] == self.touched).to(self.common)
+        of_common = self.common[:, items].transpose(0, 1)
+        of_common = of_common + torch.bmm(self.difference, touched.transpose(1, 2))
+        return torch.cat([of_common, of_own], dim=1)
+
     def rows(self, events: Tensor) -> Tensor:
         """x[events]: (R,) to (R, M, I)."""
         of_common = self.common.repeat(len(events), 1, 1)

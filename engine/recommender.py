@@ -7,22 +7,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from connectors.event import EventBatch
+from engine.appearances import Appearances
 from engine.config import EngineConfig
 from engine.context import WINDOW, Context, read_context
 from engine.experts import Experts
+from engine.facts import Facts
 from engine.history import Histories
 from engine.ids import Vocabulary
 from engine.metrics import Reason
 from engine.mixture import Mixture, contexts_of
-from engine.scoring import Scoring
+from engine.reranker import Reranker
+from engine.scoring import Scored, Scoring, joined
 from engine.states import States
 from engine.topk import best, candidates_of, ranks_of, uniform_draws
 from lrurec.config import ModelConfig
@@ -33,21 +34,6 @@ SCORE_EVENTS = 64
 
 SCORE_CELLS = 4_000_000
 """Events x experts x items scored at once at most: 16 MB, so that they stay in the cache."""
-
-
-@dataclass(frozen=True)
-class Scored:
-    """How a micro-batch of B events was ranked before it was learned.
-
-    ranks: by answer name ("engine", and "lrurec" for the pure model), int64 (B,), 0 = miss;
-    reasons: (B,) `Reason`; log_losses: by answer name, float64 (B,) nats, NaN for a miss;
-    new_user: (B,) the user had no event before.
-    """
-
-    ranks: dict[str, NDArray[np.int64]]
-    reasons: NDArray[np.int8]
-    log_losses: dict[str, NDArray[np.float64]]
-    new_user: NDArray[np.bool_]
 
 
 class Recommender:
@@ -64,6 +50,11 @@ class Recommender:
         self.histories = Histories(config.history)
         self.experts = Experts(config, self.device)
         self.mixture = Mixture(len(self.experts.names), self.device)
+        self.reranker: Reranker | None = None
+        """None with experts of one group: `--experts lrurec` answers as the pure model does."""
+        if len(self.experts.groups) > 1:
+            self.reranker = Reranker(len(self.experts.names), config.seed, self.device)
+        self.appearances = Appearances(self.device)
         self.events = 0
         self.event_time = 0.0
         self.version = 0
@@ -90,7 +81,7 @@ class Recommender:
             self._learn_batch(part, score) for part in batch.micro_batches(self.config.micro_batch)
         ]
         scored = [part for part in parts if part is not None]
-        return _join(scored) if scored else None
+        return joined(scored) if scored else None
 
     def learn_one(self, batch: EventBatch) -> None:
         """Learn a batch event by event, unscored: the reference that `learn_many` equals."""
@@ -131,8 +122,12 @@ class Recommender:
         opinions = self.experts.opinions(None, known, newest_first, ages, hidden, self.model)
         candidates = candidates_of(known_before, seen, 1, known)
         lengths = torch.from_numpy(length).to(self.device)
-        contexts = contexts_of(newest_first, lengths, ages, self._support(newest_first))
-        answer = self.mixture.mix(opinions, candidates, contexts)[0]
+        facts = self._facts(newest_first, lengths, ages, self.events)
+        contexts = contexts_of(newest_first, lengths, ages, facts.supports)
+        answer = self.mixture.mix(opinions, candidates, contexts)
+        if self.reranker:
+            answer = self.reranker.rerank(answer, opinions, facts)
+        answer = answer[0]
         items, scores = best(answer.masked_fill(candidates[0] == 0, -torch.inf), k)
         return [(self.items.names[item], score) for item, score in zip(items, scores, strict=True)]
 
@@ -177,7 +172,9 @@ class Recommender:
         context = read_context(self.histories, users, items, batch.timestamps, known)
         before = self._advance_states(context)
         scored = self._score_and_learn_popularity(context, before) if score else None
-        self.experts.learn(context, popularity=not score)
+        if not score:
+            self._learn_popularity(context, self.events)
+        self.experts.learn(context)
         self.histories.learn(users, items, context.repeat, batch.timestamps, batch.partitions)
         moved = self.histories.move_up_overdue(np.unique(users))
         if len(moved):
@@ -191,6 +188,9 @@ class Recommender:
         self.histories.resize(len(self.users))
         self.states.resize(len(self.users))
         self.experts.grow(len(self.items))
+        self.appearances.grow(len(self.items))
+        if self.reranker:
+            self.reranker.grow(len(self.items))
         if len(self.items) > self.model.config.items:
             self.model.grow(len(self.items))
 
@@ -221,13 +221,19 @@ class Recommender:
         for start, part in zip(range(0, len(context), events), context.split(events), strict=True):
             before = None if hidden is None else hidden[start : start + events]
             parts.append(self._score(part, before, self.events + start))
-            self.experts.popularity.learn(part)
-        return _join(parts)
+            self._learn_popularity(part, self.events + start)
+        return joined(parts)
 
-    def _support(self, recent: Tensor) -> Tensor:
-        """(B,) how often the newest item of each user has occurred, 0 without any."""
-        newest = recent[:, 0]
-        return self.experts.popularity.counts[0, newest.clamp(min=0)] * (newest >= 0)
+    def _learn_popularity(self, context: Context, number: int) -> None:
+        self.experts.popularity.learn(context)
+        self.appearances.learn(context, number)
+
+    def _facts(self, recent: Tensor, lengths: Tensor, gaps: Tensor, number: int) -> Facts:
+        """What is known of users just before event `number` of the stream."""
+        counts, newest = self.experts.popularity.counts[0], recent[:, 0]
+        supports = counts[newest.clamp(min=0)] * (newest >= 0)
+        model = self.model if self.uses_model else None
+        return Facts(recent, lengths, gaps, supports, counts, self.appearances, number, model)
 
     def _score(self, context: Context, hidden: Tensor | None, number: int) -> Scored:
         """Rank events of which the first is the stream's event `number`."""
@@ -243,8 +249,9 @@ class Recommender:
                 torch.from_numpy(columns).to(self.device),
             )
         candidates = candidates_of(known, seen, len(context), len(self.items))
-        length = torch.from_numpy(context.length).to(self.device)
-        contexts = contexts_of(recent, length, gap, self._support(recent))
+        lengths = torch.from_numpy(context.length).to(self.device)
+        facts = self._facts(recent, lengths, gap, number)
+        contexts = contexts_of(recent, lengths, gap, facts.supports)
 
         reasons = np.zeros(len(context), dtype=np.int8)
         if not self.config.repeats:
@@ -252,7 +259,10 @@ class Recommender:
         reasons[context.items >= context.known] = Reason.NEW_ITEM
         ranked = reasons == Reason.RANKED
         items = np.where(ranked, context.items, -1)
-        named = {"engine": self.mixture.mix_and_learn(opinions, candidates, contexts, items)}
+        mixed = self.mixture.mix_and_learn(opinions, candidates, contexts, items)
+        named = {"engine": mixed}
+        if self.reranker:
+            named["engine"] = self.reranker.rerank_and_learn(mixed, opinions, facts, items)
         if self.uses_model:
             pure = opinions.weights.own[:, -1] * candidates  # the last expert
             named["lrurec"] = pure.div_(pure.sum(1, keepdim=True))
@@ -265,7 +275,9 @@ class Recommender:
             likelihood = probabilities.gather(1, true[:, None]).squeeze(1).log()
             losses[name] = np.where(ranked, -likelihood.cpu().numpy().astype(np.float64), np.nan)
         for observe in self.observers:
-            observe(Scoring(number, opinions, candidates, contexts, items, draws, named))
+            observe(
+                Scoring(number, opinions, candidates, facts, contexts, items, draws, mixed, named)
+            )
         return Scored(ranks, reasons, losses, new_user=context.length == 0)
 
 
@@ -280,14 +292,3 @@ def choose_device(name: str) -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= gpus:
         raise ValueError(f"device: {name} asked for, but torch sees {gpus} GPUs; give --device cpu")
     return device
-
-
-def _join(scored: list[Scored]) -> Scored:
-    return Scored(
-        ranks={n: np.concatenate([p.ranks[n] for p in scored]) for n in scored[0].ranks},
-        reasons=np.concatenate([p.reasons for p in scored]),
-        log_losses={
-            n: np.concatenate([p.log_losses[n] for p in scored]) for n in scored[0].log_losses
-        },
-        new_user=np.concatenate([p.new_user for p in scored]),
-    )

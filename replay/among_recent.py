@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from connectors.event import EventBatch
-from engine.recommender import Recommender, Scored
-from engine.scoring import Scoring
+from engine.recommender import Recommender
+from engine.scoring import Scored, Scoring
 from engine.topk import ranks_of
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from connectors.event import EventBatch
 from engine.config import EngineConfig
 from engine.engine import Engine
-from engine.recommender import Scored
+from engine.scoring import Scored
 from replay import prequential
 from replay.among_recent import AmongRecent
 from replay.baselines import BASELINES, COUNTING, FROM_VALUES, makers

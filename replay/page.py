@@ -23,10 +23,11 @@ TEMPLATE = "page.html.jinja"
 SAME = "ndcg@1"
 """It is recall@1, and not shown."""
 ABOUT = {
-    "engine": "What is served: all experts, mixed by what has proved itself so far.",
+    "engine": "What is served: all experts, mixed by what has proved itself so far, and re-ranked.",
     "lrurec": "The network alone; decayed popularity for users without history.",
 }
 ABOUT_GROUPS = {
+    "reranker": "A small network that corrects the mixture among its best candidates.",
     "popularity": "What is popular, over short and long spans of time; what users begin with.",
     "rules": "What tends to follow the user's newest items.",
     "linear": "A linear model of the user's newest items.",

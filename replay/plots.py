@@ -42,7 +42,14 @@ LINES: dict[str, Style] = {
 }
 COLOURS = (GREEN, PINK, ORANGE, SKY, INK)
 DASHES: tuple[Any, ...] = ("--", "-.", ":", (0, (6, 1.5, 1, 1.5, 1, 1.5)))
-GROUPS = {"popularity": ORANGE, "rules": GREEN, "linear": PINK, "repeat": SKY, "lrurec": BLUE}
+GROUPS = {
+    "reranker": VERMILION,
+    "popularity": ORANGE,
+    "rules": GREEN,
+    "linear": PINK,
+    "repeat": SKY,
+    "lrurec": BLUE,
+}
 
 Series = Mapping[str, NDArray[np.float64]]
 """Values (n,) of each scored event, by model."""
@@ -75,7 +82,7 @@ def figures(results: Results, metrics: Mapping[str, Any], recording: Recording) 
         drawn["memory"] = memory(recording, "Memory")
     if recording.without:
         lost = {group: what["lost"][HEADLINE] for group, what in metrics["without"].items()}
-        drawn["lost"] = what_is_lost(lost, "What the engine loses without each expert")
+        drawn["lost"] = what_is_lost(lost, "What the engine loses without each part")
     return drawn
 
 

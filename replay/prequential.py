@@ -24,7 +24,7 @@ from replay.segments import segments_of
 from replay.stream import Rows, first_of_each, to_rows
 
 if TYPE_CHECKING:
-    from engine.recommender import Scored
+    from engine.scoring import Scored
 
 BLOCK = 8_192
 """Events that the baselines take at a time, behind the engine."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import psutil
@@ -16,8 +16,9 @@ from connectors.event import EventBatch
 from engine.engine import Engine
 from engine.finetune import Candidate
 from engine.mixture import Mixture
-from engine.recommender import Recommender, Scored
-from engine.scoring import Scoring
+from engine.recommender import Recommender
+from engine.reranker import Reranker
+from engine.scoring import Scored, Scoring
 from engine.topk import ranks_of
 from replay.baselines import Baseline
 from replay.lists import LENGTH, Lists, Watched, padded, sampled
@@ -60,8 +61,8 @@ class Recording:
     """Of one replay of n events; without an engine, the lists of the baselines alone.
 
     groups: of experts, in the order of `Step.shares`; alarms: events after which the drift detector
-    spoke; without: by group, the ranks int64 (n,) of a mixture that never had its experts; lists:
-    by model.
+    spoke; without: by group, the ranks int64 (n,) of an engine that never had its experts, and of
+    one that never had the "reranker"; lists: by model.
     """
 
     groups: tuple[str, ...]
@@ -75,9 +76,10 @@ class Recording:
 class Recorder:
     """Drives an engine as `compare.in_process` does, watches the baselines, and takes notes.
 
-    All ranks stay as they are. For each group of experts a second mixture is scored and learned
-    on what all others say, on the same events: what the engine would be without it. Under a
-    protocol that ranks among some candidates only, that cannot be compared, and is left out.
+    All ranks stay as they are. For each group of experts a second mixture and re-ranker are scored
+    and learned on what all others say, on the same events: what the engine would be without it.
+    Under a protocol that ranks among some candidates only, that cannot be compared, and is left
+    out.
     """
 
     def __init__(
@@ -90,7 +92,7 @@ class Recorder:
         self._clock = clock
         self._process = psutil.Process()
         self._places: dict[str, list[int]] = {}
-        self._mixtures: dict[str, Mixture] = {}
+        self._others: dict[str, tuple[Mixture, Reranker | None]] = {}
         self._seconds_observing = 0.0
         self._steps: list[Step] = []
         self._finetunes: list[Finetune] = []
@@ -109,7 +111,10 @@ class Recorder:
         if len(self._places) > 1 and comparable:
             for group, places in self._places.items():
                 others = len(experts.names) - len(places)
-                self._mixtures[group] = Mixture(others, recommender.device)
+                mixture, reranker = Mixture(others, recommender.device), None
+                if len(self._places) > 2:
+                    reranker = Reranker(others, recommender.config.seed, recommender.device)
+                self._others[group] = mixture, reranker
         self._weights = Weights.of(recommender.mixture)
         self._used: list[torch.Tensor] = []
         recommender.observers.append(self._observe)
@@ -173,11 +178,7 @@ class Recorder:
         started = self._clock()
         ranked = scoring.items >= 0
         true = torch.from_numpy(np.maximum(scoring.items, 0)).to(scoring.candidates.device)
-        for group, mixture in self._mixtures.items():
-            others = scoring.opinions.without(self._places[group])
-            answer = mixture.mix_and_learn(
-                others, scoring.candidates, scoring.contexts, scoring.items
-            )
+        for group, answer in self._answers_without(scoring).items():
             ranks = ranks_of(answer, true, scoring.draws)
             self._without[group].append(np.where(ranked, ranks, 0))
         events = torch.from_numpy(sampled(scoring.first, len(ranked))).to(true.device)
@@ -185,6 +186,23 @@ class Recorder:
             self._lists[name].append(_best(answer[events]))
         self._note_shares(scoring.contexts)
         self._seconds_observing += self._clock() - started
+
+    def _answers_without(self, scoring: Scoring) -> dict[str, torch.Tensor]:
+        """(B, I) by group; each has learned from the events when it is returned."""
+        answers = {"reranker": scoring.mixed} if self._others else {}
+        for group, (mixture, reranker) in self._others.items():
+            opinions, facts = scoring.opinions.without(self._places[group]), scoring.facts
+            if group == "lrurec":
+                facts = replace(facts, model=None)
+            answers[group] = mixture.mix_and_learn(
+                opinions, scoring.candidates, scoring.contexts, scoring.items
+            )
+            if reranker:
+                reranker.grow(len(facts.counts))
+                answers[group] = reranker.rerank_and_learn(
+                    answers[group], opinions, facts, scoring.items
+                )
+        return answers
 
     def _note_shares(self, contexts: torch.Tensor) -> None:
         """Of the answers, which were made before the mixture learned from their events."""

@@ -34,6 +34,9 @@ def test_tables_compute_what_dense_numbers_give(common: int, touched: list[int])
     events, items = torch.tensor([5, 0, 0, 2]), torch.tensor([7, 4, 1, 29])
     torch.testing.assert_close(table.at(events, items), dense[events, :, items])
     torch.testing.assert_close(table.rows(events), dense[events])
+    some = torch.randint(ITEMS, (EVENTS, 7), generator=torch.Generator().manual_seed(6))
+    wanted = dense.gather(2, some[:, None, :].expand(-1, common + OWN, -1))
+    torch.testing.assert_close(table.among(some), wanted)
 
     left = [place for place in range(common + OWN) if place not in (1, common)]
     fewer = table.without([1, common])

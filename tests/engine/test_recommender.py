@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from connectors.event import Event, EventBatch
 from engine.engine import Engine
 from engine.metrics import Reason
-from engine.recommender import Recommender, Scored, choose_device
+from engine.recommender import Recommender, choose_device
+from engine.scoring import Scored
 from lrurec.model import LRURec
 from replay.synthetic import markov_stream
 from tests.engine.running import assert_same, everything, stream, with_settings
@@ -69,6 +70,7 @@ def test_scoring_does_not_change_what_is_learned() -> None:
     scored.recommender.learn_many(EVENTS[50:])
     silent.recommender.learn_many(EVENTS[50:], score=False)
     silent.recommender.mixture = scored.recommender.mixture
+    silent.recommender.reranker = scored.recommender.reranker
     assert_same(scored, silent)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from connectors.event import Event, EventBatch
 from engine.metrics import Reason
-from engine.recommender import Scored
+from engine.scoring import Scored
 from replay.baselines import COUNTING, Task
 from replay.prequential import BLOCK, reasons_of, run
 from replay.stream import to_rows

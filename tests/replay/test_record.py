@@ -9,7 +9,7 @@ import pytest
 
 from connectors.event import EventBatch
 from engine.config import EngineConfig
-from engine.recommender import Scored
+from engine.scoring import Scored
 from replay.compare import Comparison
 from replay.record import Recorder
 from tests.replay.reports import CONFIG, Replayed, replayed
