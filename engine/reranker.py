@@ -147,7 +147,7 @@ class Reranker:
         rate = max(1.0 / int(self.steps[0]), 1.0 / MEMORY)
         mean = self.sums[0] / read
         self.mean.lerp_(mean, rate)
-        self.variance.lerp_(self.sums[1] / read - mean.square(), rate)
+        self.variance.lerp_((self.sums[1] / read - mean.square()).clamp_(min=0.0), rate)
         if learned:
             self.steps[1] += 1
             self._adam(self.gradient / learned, int(self.steps[1]))

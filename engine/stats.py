@@ -15,12 +15,13 @@ def engine_stats(engine: Engine) -> dict[str, Any]:
 
     metrics: see `PrequentialMetrics.summary`; bytes_per_user: history on average, and a resident
     state; caps: size and cap of everything that could grow; mixture: the weight of each expert
-    beside the joint answers in the last layer.
+    beside the joint answers in the last layer; reranker: how far its correction is trusted, 0 to
+    1, and the steps it has learned, None where there is no re-ranker.
     """
     recommender, window = engine.recommender, engine.window
     users, histories = len(recommender.users), recommender.histories
     experts, linear = recommender.experts, recommender.mixture.linear.tolist()
-    rules = experts.rules
+    rules, reranker = experts.rules, recommender.reranker
     return {
         "events": recommender.events,
         "users": users,
@@ -31,12 +32,18 @@ def engine_stats(engine: Engine) -> dict[str, Any]:
         "metrics": engine.metrics.summary(),
         "mixture": dict(zip(experts.names, linear, strict=False))
         | {"joint": sum(linear[len(experts.names) :])},
+        "reranker": reranker
+        and {"trust": float(reranker.trust[1]), "steps": int(reranker.steps[1])},
         "drift_alarms": window.drift_alarms,
         "bytes_per_user": {
             "history": histories.nbytes / max(users, 1),
             "state": recommender.states.bytes_per_user,
         },
-        "bytes": {"histories": histories.nbytes, "experts": experts.nbytes},
+        "bytes": {
+            "histories": histories.nbytes,
+            "experts": experts.nbytes,
+            "reranker": reranker.nbytes if reranker else 0,
+        },
         "caps": {
             "users_resident": _cap(recommender.states.resident, recommender.states.cap),
             "events_since_anchor": _cap(

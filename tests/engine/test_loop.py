@@ -324,6 +324,8 @@ def test_stats_name_what_a_person_asks_for(tmp_path: Path) -> None:
     assert stats["metrics"]["events"] == 700
     assert stats["metrics"]["recall@10"] > 0.3  # a stream that is easy to foresee
     assert sum(stats["mixture"].values()) == pytest.approx(1.0, abs=1e-4)
+    assert 0 < stats["reranker"]["trust"] < 1
+    assert stats["reranker"]["steps"] > 0
     assert set(stats["lag"]) == {0}
     assert stats["finetunes"] == {"running": False, "accepted": 2, "rejected": 0, "failed": 0}
     assert stats["journal"]["position"] == stats["journal"]["snapshot_position"]

@@ -119,6 +119,29 @@ def test_the_size_of_a_micro_batch_hardly_matters() -> None:
         assert found == pytest.approx(expected, abs=0.01)
 
 
+def test_lrurec_alone_answers_as_it_is() -> None:
+    alone = Recommender(with_settings(experts=("lrurec",))).learn_many(EVENTS)
+    assert alone is not None
+    np.testing.assert_array_equal(alone.ranks["engine"], alone.ranks["lrurec"])
+
+
+def test_a_question_gets_the_answer_that_is_scored() -> None:
+    """The re-ranker's correction included."""
+    learner = Recommender(with_settings())
+    learner.learn_many(EVENTS)
+    assert learner.reranker is not None
+    assert learner.reranker.output_weights.any()
+    asked = dict(learner.recommend("user 3", k=5))
+    answers: list[torch.Tensor] = []
+    learner.observers.append(lambda scoring: answers.append(scoring.answers["engine"]))
+    later = Event("user 3", NAMES[0], learner.histories.last_time.max())
+    learner.event_time = later.timestamp
+    learner.learn_many(EventBatch.from_events([later]))
+    values, items = answers[0][0].topk(5)
+    found = {learner.items.names[item]: float(p) for item, p in zip(items, values, strict=True)}
+    assert found == pytest.approx(asked, rel=1e-4)
+
+
 def test_an_item_can_be_recommended_right_after_it_was_first_seen() -> None:
     """In the middle of one micro-batch."""
     learner = recommender(("a", "x"), ("a", "y"))
