@@ -125,7 +125,9 @@ def assert_same(left: Engine, right: Engine, amplified: bool = False) -> None:
     """Histories and counts exactly; what comes from states, which are rebuilt, closely.
 
     `amplified`: so many steps of the re-ranker lie behind that they have made much of the rounding
-    of rebuilt states. Its weights are not compared, and what it ranked only on the whole.
+    of rebuilt states. Its weights are not compared, and what it ranked only on the whole. All that
+    it rests on is as strict: the mixture, which takes in what LRURec said of every event, what
+    came true and was expected of each item, and the trust that the correction has earned.
     """
     a, b = everything(left), everything(right)
     assert a.keys() == b.keys()
@@ -134,9 +136,9 @@ def assert_same(left: Engine, right: Engine, amplified: bool = False) -> None:
             continue
         if amplified and name.endswith("recent_ranks"):
             hits = [((ranks > 0) & (ranks <= 10)).mean() for ranks in (a[name], b[name])]
-            assert abs(hits[0] - hits[1]) < 0.01, name
+            assert abs(hits[0] - hits[1]) < 0.005, name
         elif amplified and name.endswith("recent_losses"):
-            assert abs(np.nanmean(a[name]) - np.nanmean(b[name])) < 0.01, name
+            assert abs(np.nanmean(a[name]) - np.nanmean(b[name])) < 0.002, name
         elif name.endswith("recent_ranks"):
             assert (a[name] != b[name]).mean() < 0.01, name
         elif name == "hidden":
