@@ -225,6 +225,7 @@ class Recommender:
         return joined(parts)
 
     def _learn_popularity(self, context: Context, number: int) -> None:
+        """How often and when items occur, from event `number` of the stream on."""
         self.experts.popularity.learn(context)
         self.appearances.learn(context, number)
 

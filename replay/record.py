@@ -112,7 +112,7 @@ class Recorder:
             for group, places in self._places.items():
                 others = len(experts.names) - len(places)
                 mixture, reranker = Mixture(others, recommender.device), None
-                if len(self._places) > 2:
+                if len(self._places) > 2:  # more than one group is left, as in `Recommender`
                     reranker = Reranker(others, recommender.config.seed, recommender.device)
                 self._others[group] = mixture, reranker
         self._weights = Weights.of(recommender.mixture)
