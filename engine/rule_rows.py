@@ -17,6 +17,9 @@ from engine.durable import Arrays
 WAYS = 8
 """Slots of a bounded row in which one successor may live."""
 
+ROWS_AT_ONCE = 256
+"""Rows that move to another table together: bounds the memory of the move."""
+
 
 class Rows(Protocol):
     """Counts by antecedent row and successor."""
@@ -123,14 +126,8 @@ class BoundedRows:
     def from_dense(cls, dense: DenseRows, max_bytes: int) -> BoundedRows:
         rows = cls(dense.counts.device, max_bytes)
         rows.grow(dense.items)
-        for start in range(0, dense.items, 256):
-            block = dense.counts[start : start + 256, : dense.items]
-            # Strongest last: where a set is full, the weakest are displaced.
-            order = block.argsort(dim=1)
-            ranked = block.gather(1, order)
-            for column in range(max(0, dense.items - rows.counts.shape[1]), dense.items):
-                held = (ranked[:, column] > 0).nonzero().squeeze(1)
-                rows.add(held + start, order[held, column], ranked[held, column])
+        successors = torch.arange(dense.items, device=dense.counts.device)
+        rows._take(successors.expand(dense.items, -1), dense.counts[: dense.items, : dense.items])
         return rows
 
     @property
@@ -167,10 +164,26 @@ class BoundedRows:
         self._clear(capacity, wanted)
         if width == wanted:
             self.successors[:rows], self.counts[:rows] = old_successors, old_counts
-        elif rows:
-            for column in range(width):
-                held = (old_successors[:, column] >= 0).nonzero().squeeze(1)
-                self.add(held, old_successors[held, column].long(), old_counts[held, column])
+        else:
+            self._take(old_successors, old_counts)
+
+    def _take(self, successors: Tensor, counts: Tensor) -> None:
+        """Fill empty rows with counts (R, C) of successors (R, C): of each set the strongest."""
+        sets = self.counts.shape[1] // WAYS
+        for start in range(0, len(counts), ROWS_AT_ONCE):
+            block = counts[start : start + ROWS_AT_ONCE]
+            place = block.nonzero(as_tuple=True)
+            values, names = block[place], successors[start : start + ROWS_AT_ONCE][place].long()
+            group = (place[0] + start) * sets + self._slots(names)[:, 0] // WAYS
+            order = values.argsort(descending=True)
+            order = order[group[order].argsort(stable=True)]
+            _, sizes = torch.unique_consecutive(group[order], return_counts=True)
+            first = (sizes.cumsum(0) - sizes).repeat_interleave(sizes)
+            way = torch.arange(len(order), device=order.device) - first
+            order, way = order[way < WAYS], way[way < WAYS]
+            slots = group[order] * WAYS + way
+            self.successors.view(-1)[slots] = names[order].to(torch.int32)
+            self.counts.view(-1)[slots] = values[order]
 
     def _clear(self, capacity: int, width: int) -> None:
         shape, device = (capacity, width), self.counts.device
