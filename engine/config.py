@@ -28,6 +28,9 @@ class EngineConfig:
     """Events the model is trained on; a state starts at most twice as many events back."""
     max_users_resident: int = 100_000
     """States held on the device; others are rebuilt from history on demand."""
+    full_catalogue: int = 50_000
+    """Items up to which every answer weighs all of them; beyond, only those that at least one
+    expert has among its best: the others count as not recommended."""
     rules_bytes: int = 1 << 30
     """Memory of the sequential rules: beyond it, rows keep their strongest successors only."""
 
@@ -83,6 +86,7 @@ class EngineConfig:
             "micro_batch",
             "history",
             "max_users_resident",
+            "full_catalogue",
             "rules_bytes",
             "width",
             "blocks",

@@ -121,7 +121,8 @@ class Experts:
             self.linear.scores(recent, popularity, out=weights[:, column])
             column += 1
         if self.own_history:
-            self.own_history.scores(recent, gap, popularity, out=weights[:, column])
+            items = recent.clamp(min=0)
+            self.own_history.scores(recent, items, gap, popularity, out=weights[:, column])
             column += 1
         torch.log(weights[:, :column], out=logs[:, :column])
         if "lrurec" in self.chosen:

@@ -29,11 +29,15 @@ class FirstItems:
     def grow(self, items: int) -> None:
         self.counts = functional.pad(self.counts, (0, max(0, items - len(self.counts))))
 
-    def scores(self, newcomer: Tensor, popularity: Tensor, out: Tensor) -> None:
-        """Positive scores into out (B, I); newcomer (B,) bool, popularity (B, I)."""
+    def scores(
+        self, newcomer: Tensor, popularity: Tensor, out: Tensor, items: Tensor | None = None
+    ) -> None:
+        """Positive scores into out (B, C); newcomer (B,) bool, popularity (B, C) of the items of
+        the columns: `items` (B, C), or None for all of them in order."""
         out.copy_(popularity)
+        counts = self.counts if items is None else self.counts[items[newcomer]]
         weight = 1.0 / (self.counts.sum() + BACKOFF)
-        out[newcomer] = (self.counts + BACKOFF * popularity[newcomer]) * weight
+        out[newcomer] = (counts + BACKOFF * popularity[newcomer]) * weight
 
     def learn(self, context: Context) -> None:
         first = torch.from_numpy(context.items[context.length == 0]).to(self.device)

@@ -75,11 +75,19 @@ class LinearTransition:
         """Positive scores into out (B, I); recent (B, W) newest first, popularity (B, I)."""
         torch.mul(popularity, POPULARITY_SHARE, out=out)
         if len(self.item_of) > 1:
-            slots, weights = self._inputs(recent)
-            predicted = functional.embedding_bag(
-                slots, self.solution, mode="sum", per_sample_weights=weights
-            )
-            out.index_add_(1, self.item_of[1:], predicted[:, 1:].clamp_(min=0.0))
+            out.index_add_(1, self.item_of[1:], self.predictions(recent)[:, 1:])
+
+    def scores_of(self, predictions: Tensor, popularity: Tensor, items: Tensor) -> Tensor:
+        """The scores (B, C) of some items (B, C), given `predictions` and their popularity."""
+        slots = self.slot_of[items]
+        return POPULARITY_SHARE * popularity + predictions.gather(1, slots) * (slots > 0)
+
+    def predictions(self, recent: Tensor) -> Tensor:
+        """What is added to the share of popularity: (B, N) by slot, 0 or more."""
+        slots, weights = self._inputs(recent)
+        return functional.embedding_bag(
+            slots, self.solution, mode="sum", per_sample_weights=weights
+        ).clamp_(min=0.0)
 
     def learn(self, context: Context) -> None:
         recent = torch.from_numpy(context.recent).to(self.device)

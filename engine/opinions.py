@@ -16,6 +16,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from engine.topk import candidates_of
+from engine.union import Union
+
 
 @dataclass(frozen=True)
 class Table:
@@ -82,11 +85,35 @@ class Opinions:
 
     weights: positive, proportional to each expert's probabilities; logs: their logarithms up to a
     constant a row, finite, and behind them room for one more opinion, the mixture's own blend.
+    union: what the columns are of, None where they are all items in order.
     """
 
     weights: Table
     logs: Table
+    union: Union | None = None
 
     def without(self, experts: Collection[int]) -> Opinions:
         """A copy that lacks some experts, named by their places."""
-        return Opinions(self.weights.without(experts), self.logs.without(experts))
+        return Opinions(self.weights.without(experts), self.logs.without(experts), self.union)
+
+    def candidates(self, known: Tensor, seen: tuple[Tensor, Tensor] | None) -> Tensor:
+        """(B, I) as of `topk.candidates_of`: 1 for a candidate, 0 for the rest."""
+        if self.union is None:
+            events, _, items = self.weights.own.shape
+            return candidates_of(known, seen, events, items)
+        return self.union.candidates(known, seen)
+
+    def items_of(self, columns: Tensor) -> Tensor:
+        """The items (B, K) that stand in columns (B, K)."""
+        return columns if self.union is None else self.union.items.gather(1, columns)
+
+    def by_item(self, shares: Tensor, events: Tensor, items: int) -> Tensor:
+        """(items,): of shares (B, I), each item's sum over events (R,)."""
+        if self.union is None:
+            return shares[events].sum(0)
+        rows = self.union.items[events].flatten()
+        return shares.new_zeros(items).index_add_(0, rows, shares[events].flatten())
+
+    def columns_of(self, items: Tensor) -> Tensor:
+        """Where items (B, K) stand, -1 for what is not among the columns; -1 stays -1."""
+        return items if self.union is None else self.union.columns(items)

@@ -39,16 +39,19 @@ class OwnHistory:
         self.tries = torch.zeros(contexts, WINDOW, device=device)
         self._bounds = torch.tensor(GAP_BOUNDS, dtype=torch.float64, device=device)
 
-    def scores(self, recent: Tensor, gap: Tensor, popularity: Tensor, out: Tensor) -> None:
-        """Positive scores into out (B, I).
+    def scores(
+        self, recent: Tensor, columns: Tensor, gap: Tensor, popularity: Tensor, out: Tensor
+    ) -> None:
+        """Positive scores into out (B, C).
 
-        recent (B, W) newest first; gap (B,) seconds since the newest; popularity (B, I).
+        recent (B, W) newest first, -1 where there is none; columns (B, W) where these items stand
+        in out; gap (B,) seconds since the newest; popularity (B, C).
         """
         pooled = (self.hits.sum(0) + PRIOR_HITS) / (self.tries.sum(0) + PRIOR_TRIES)
         rates = (self.hits + SHRINKAGE * pooled) / (self.tries + SHRINKAGE)
         rates = rates[self._contexts(recent, gap)] * _distinct(recent)
         torch.mul(popularity, (1.0 - rates.sum(1)).clamp(min=0.05)[:, None], out=out)
-        out.scatter_add_(1, recent.clamp(min=0), rates)
+        out.scatter_add_(1, columns.clamp(min=0), rates)
 
     def learn(self, context: Context) -> None:
         recent = torch.from_numpy(context.recent).to(self.device)

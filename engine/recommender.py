@@ -20,12 +20,14 @@ from engine.experts import Experts
 from engine.facts import Facts
 from engine.history import Histories
 from engine.ids import Vocabulary
+from engine.large_catalogue import opinions_of_best
 from engine.metrics import Reason
 from engine.mixture import Mixture, contexts_of
+from engine.opinions import Opinions
 from engine.reranker import Reranker
 from engine.scoring import Scored, Scoring, joined
 from engine.states import States
-from engine.topk import best, candidates_of, ranks_of, uniform_draws
+from engine.topk import best, ranks_of, uniform_draws
 from lrurec.config import ModelConfig
 from lrurec.model import LRURec
 
@@ -33,7 +35,8 @@ SCORE_EVENTS = 64
 """Events scored at once at most: so far the mixture's weights may lag."""
 
 SCORE_CELLS = 4_000_000
-"""Events x experts x items scored at once at most: 16 MB, so that they stay in the cache."""
+"""Events x experts x items scored at once at most: 16 MB, so that they stay in the cache. In a
+large catalogue, where experts speak of few items only, it bounds events x items."""
 
 
 class Recommender:
@@ -115,21 +118,22 @@ class Recommender:
                 hidden = self.states.hidden(users)
             if not self.config.repeats:
                 excluded += self.histories.seen.row(row).tolist()
-        columns = torch.tensor([item for item in excluded if item >= 0], device=self.device)
-        seen = (torch.zeros_like(columns, dtype=torch.long), columns.long())
+        left_out = torch.tensor([item for item in excluded if item >= 0], device=self.device)
+        seen = (torch.zeros_like(left_out, dtype=torch.long), left_out.long())
         known_before = torch.tensor([known], device=self.device)
         newest_first, ages = (torch.from_numpy(x).to(self.device) for x in (recent, gap))
-        opinions = self.experts.opinions(None, known, newest_first, ages, hidden, self.model)
-        candidates = candidates_of(known_before, seen, 1, known)
+        opinions = self._opinions(None, newest_first, ages, hidden, seen)
+        candidates = opinions.candidates(known_before, seen)
         lengths = torch.from_numpy(length).to(self.device)
         facts = self._facts(newest_first, lengths, ages, self.events)
         contexts = contexts_of(newest_first, lengths, ages, facts.supports)
         answer = self.mixture.mix(opinions, candidates, contexts)
         if self.reranker:
             answer = self.reranker.rerank(answer, opinions, facts)
-        answer = answer[0]
-        items, scores = best(answer.masked_fill(candidates[0] == 0, -torch.inf), k)
-        return [(self.items.names[item], score) for item, score in zip(items, scores, strict=True)]
+        columns, scores = best(answer.masked_fill(candidates == 0, -torch.inf)[0], k)
+        items = opinions.items_of(torch.tensor([columns], device=self.device, dtype=torch.long))
+        names = [self.items.names[item] for item in items[0].tolist()]
+        return list(zip(names, scores, strict=True))
 
     def states_under(self, model: LRURec) -> States:
         """The states of all resident users under another model, made beside the live ones.
@@ -215,7 +219,7 @@ class Recommender:
 
         Popularity learns each part at once: it is exact inside the batch either way.
         """
-        cells = len(self.items) * len(self.experts.names)
+        cells = len(self.items) * (1 if self._large_catalogue else len(self.experts.names))
         events = max(1, min(SCORE_EVENTS, SCORE_CELLS // cells))
         parts = []
         for start, part in zip(range(0, len(context), events), context.split(events), strict=True):
@@ -236,12 +240,29 @@ class Recommender:
         model = self.model if self.uses_model else None
         return Facts(recent, lengths, gaps, supports, counts, self.appearances, number, model)
 
+    @property
+    def _large_catalogue(self) -> bool:
+        return len(self.items) > self.config.full_catalogue
+
+    def _opinions(
+        self,
+        context: Context | None,
+        recent: Tensor,
+        gap: Tensor,
+        hidden: Tensor | None,
+        seen: tuple[Tensor, Tensor] | None,
+    ) -> Opinions:
+        """Of all items, or of those that an expert has among its best (`Experts.opinions`)."""
+        asked = (self.experts, context, len(self.items), recent, gap, hidden, self.model)
+        if self._large_catalogue:
+            return opinions_of_best(*asked, seen)
+        return self.experts.opinions(*asked[1:])
+
     def _score(self, context: Context, hidden: Tensor | None, number: int) -> Scored:
         """Rank events of which the first is the stream's event `number`."""
         known = torch.from_numpy(context.known).to(self.device)
         recent = torch.from_numpy(context.recent).to(self.device)
         gap = torch.from_numpy(context.gap).to(self.device)
-        opinions = self.experts.opinions(context, len(self.items), recent, gap, hidden, self.model)
         seen = None
         if not self.config.repeats:
             rows, columns = context.seen
@@ -249,7 +270,8 @@ class Recommender:
                 torch.from_numpy(rows).to(self.device),
                 torch.from_numpy(columns).to(self.device),
             )
-        candidates = candidates_of(known, seen, len(context), len(self.items))
+        opinions = self._opinions(context, recent, gap, hidden, seen)
+        candidates = opinions.candidates(known, seen)
         lengths = torch.from_numpy(context.length).to(self.device)
         facts = self._facts(recent, lengths, gap, number)
         contexts = contexts_of(recent, lengths, gap, facts.supports)
@@ -258,26 +280,27 @@ class Recommender:
         if not self.config.repeats:
             reasons[context.repeat] = Reason.REPEAT
         reasons[context.items >= context.known] = Reason.NEW_ITEM
-        ranked = reasons == Reason.RANKED
-        items = np.where(ranked, context.items, -1)
-        mixed = self.mixture.mix_and_learn(opinions, candidates, contexts, items)
+        items = torch.from_numpy(np.where(reasons == Reason.RANKED, context.items, -1))
+        true = opinions.columns_of(items.to(self.device)[:, None])
+        columns = true.squeeze(1).cpu().numpy()
+        mixed = self.mixture.mix_and_learn(opinions, candidates, contexts, columns)
         named = {"engine": mixed}
         if self.reranker:
-            named["engine"] = self.reranker.rerank_and_learn(mixed, opinions, facts, items)
+            named["engine"] = self.reranker.rerank_and_learn(mixed, opinions, facts, columns)
         if self.uses_model:
             pure = opinions.weights.own[:, -1] * candidates  # the last expert
             named["lrurec"] = pure.div_(pure.sum(1, keepdim=True))
 
-        true = torch.from_numpy(context.items).to(self.device)
+        ranked, true = columns >= 0, true.clamp(min=0)
         draws = uniform_draws(self.config.seed, number, len(context))
         ranks, losses = {}, {}
         for name, probabilities in named.items():
-            ranks[name] = np.where(ranked, ranks_of(probabilities, true, draws), 0)
-            likelihood = probabilities.gather(1, true[:, None]).squeeze(1).log()
+            ranks[name] = np.where(ranked, ranks_of(probabilities, true.squeeze(1), draws), 0)
+            likelihood = probabilities.gather(1, true).squeeze(1).log()
             losses[name] = np.where(ranked, -likelihood.cpu().numpy().astype(np.float64), np.nan)
         for observe in self.observers:
             observe(
-                Scoring(number, opinions, candidates, facts, contexts, items, draws, mixed, named)
+                Scoring(number, opinions, candidates, facts, contexts, columns, draws, mixed, named)
             )
         return Scored(ranks, reasons, losses, new_user=context.length == 0)
 

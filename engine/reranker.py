@@ -91,36 +91,38 @@ class Reranker:
         return self._shortlist(mixed, opinions, facts).answer(mixed, self.trust)
 
     def rerank_and_learn(
-        self, mixed: Tensor, opinions: Opinions, facts: Facts, items: NDArray[np.int64]
+        self, mixed: Tensor, opinions: Opinions, facts: Facts, columns: NDArray[np.int64]
     ) -> Tensor:
-        """As `rerank`, then learn from items (B,) that came true, -1 where there is none."""
+        """As `rerank`, then learn from the columns (B,) that came true, -1 where there is none."""
         shortlist = self._shortlist(mixed, opinions, facts)
         answer = shortlist.answer(mixed, self.trust)
-        self._learn(shortlist, torch.from_numpy(items).to(self.device))
-        rows = np.flatnonzero(items >= 0)
-        self._compare(mixed[torch.from_numpy(rows).to(self.device)], items[rows])
+        true = torch.from_numpy(columns).to(self.device)
+        self._learn(shortlist, true)
+        self._compare(mixed, opinions, true)
         return answer
 
     def _shortlist(self, mixed: Tensor, opinions: Opinions, facts: Facts) -> _Shortlist:
-        likely, items = torch.topk(mixed, min(CANDIDATES, mixed.shape[1]), dim=1)
+        likely, columns = torch.topk(mixed, min(CANDIDATES, mixed.shape[1]), dim=1)
+        items = opinions.items_of(columns)
         logs = likely.clamp(min=FLOOR).log_()
-        said = opinions.logs.among(items).log_softmax(2).transpose(1, 2)
+        said = opinions.logs.among(columns).log_softmax(2).transpose(1, 2)
         features = torch.cat([said, facts.of(items), self._place(logs, items)], dim=2)
         centred = (features - self.mean) * (self.variance + 1e-3).rsqrt()
         inputs = functional.pad(centred.clamp_(-BOUND, BOUND), (0, 1), value=1.0)
         hidden = torch.matmul(inputs, self.input_weights).relu_()
         corrected = torch.softmax(logs + hidden @ self.output_weights, dim=1).mul_(likely > 0)
-        return _Shortlist(items, likely, features, inputs, hidden, corrected)
+        return _Shortlist(columns, likely, features, inputs, hidden, corrected)
 
     def _place(self, logs: Tensor, items: Tensor) -> Tensor:
         """(B, K, PLACE)"""
         best = logs[:, :1].expand_as(logs)
         rank = torch.arange(logs.shape[1], device=self.device).log1p().expand_as(logs)
-        fared = (self.came_true + 1.0).log_().sub_((self.expected + 1.0).log_())
-        return torch.stack([logs - best, best, rank, *fared[:, items]], dim=2)
+        fared = (self.came_true[:, items] + 1.0).log_()
+        fared.sub_((self.expected[:, items] + 1.0).log_())
+        return torch.stack([logs - best, best, rank, *fared], dim=2)
 
     def _learn(self, shortlist: _Shortlist, true: Tensor) -> None:
-        hit = shortlist.items == true[:, None]
+        hit = shortlist.columns == true[:, None]
         rows = hit.any(1).nonzero().squeeze(1)
         hit, corrected = hit[rows], shortlist.corrected[rows]
         share = shortlist.likely[rows] / shortlist.likely[rows].sum(1, keepdim=True)
@@ -164,26 +166,27 @@ class Reranker:
         self.input_weights -= change[:size].view_as(self.input_weights)
         self.output_weights -= change[size:]
 
-    def _compare(self, mixed: Tensor, items: NDArray[np.int64]) -> None:
+    def _compare(self, mixed: Tensor, opinions: Opinions, true: Tensor) -> None:
         """Take in what the mixture expected of events that are ranked, and what came true."""
-        n, true = len(items), torch.from_numpy(items).to(self.device)
+        rows = (true >= 0).nonzero().squeeze(1)
+        n, items = len(rows), opinions.items_of(true.clamp(min=0)[:, None]).squeeze(1)[rows]
         keep = torch.tensor([0.5 ** (n / h) for h in HALF_LIVES], device=self.device)[:, None]
-        self.expected.mul_(keep).add_(mixed.sum(0))
+        self.expected.mul_(keep).add_(opinions.by_item(mixed, rows, self.expected.shape[1]))
         self.came_true.mul_(keep).index_add_(
-            1, true, torch.ones(len(HALF_LIVES), n, device=self.device)
+            1, items, torch.ones(len(HALF_LIVES), n, device=self.device)
         )
 
 
 @dataclass(frozen=True)
 class _Shortlist:
-    """The K best candidates of B events, best first.
+    """The K best candidates of B events, best first, by their columns.
 
-    items (B, K); likely (B, K): the mixture's probabilities; features (B, K, F); inputs
+    columns (B, K); likely (B, K): the mixture's probabilities; features (B, K, F); inputs
     (B, K, F + 1) and hidden (B, K, N) of the network; corrected (B, K) sums to 1, 0 for what is
     no candidate.
     """
 
-    items: Tensor
+    columns: Tensor
     likely: Tensor
     features: Tensor
     inputs: Tensor
@@ -193,4 +196,4 @@ class _Shortlist:
     def answer(self, mixed: Tensor, trust: Tensor) -> Tensor:
         together = self.likely.sum(1, keepdim=True)
         values = trust[0] * self.likely + trust[1] * together * self.corrected
-        return mixed.scatter(1, self.items, values)
+        return mixed.scatter(1, self.columns, values)

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from engine.durable import Arrays
+from engine.topk import strongest_first
 
 WAYS = 8
 """Slots of a bounded row in which one successor may live."""
@@ -48,6 +49,10 @@ class Rows(Protocol):
 
     def add_scores(self, antecedents: Tensor, weights: Tensor, out: Tensor) -> None:
         """out[b] += sum_q weights[b, q] * S[antecedents[b, q]]; both (B, Q), out (B, I)."""
+        ...
+
+    def entries(self, antecedents: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What `add_scores` adds, as events b, items and values (N,): a pair may come again."""
         ...
 
 
@@ -109,6 +114,12 @@ class DenseRows:
             antecedents, self.counts, mode="sum", per_sample_weights=weights
         )
         out += sums[:, : out.shape[1]]
+
+    def entries(self, antecedents: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        sums = torch.zeros(len(antecedents), self.items, device=self.counts.device)
+        self.add_scores(antecedents, weights, sums)
+        events, items = sums.nonzero(as_tuple=True)
+        return events, items, sums[events, items]
 
 
 class BoundedRows:
@@ -175,11 +186,7 @@ class BoundedRows:
             place = block.nonzero(as_tuple=True)
             values, names = block[place], successors[start : start + ROWS_AT_ONCE][place].long()
             group = (place[0] + start) * sets + self._slots(names)[:, 0] // WAYS
-            order = values.argsort(descending=True)
-            order = order[group[order].argsort(stable=True)]
-            _, sizes = torch.unique_consecutive(group[order], return_counts=True)
-            first = (sizes.cumsum(0) - sizes).repeat_interleave(sizes)
-            way = torch.arange(len(order), device=order.device) - first
+            order, way = strongest_first(group, values)
             order, way = order[way < WAYS], way[way < WAYS]
             slots = group[order] * WAYS + way
             self.successors.view(-1)[slots] = names[order].to(torch.int32)
@@ -223,6 +230,14 @@ class BoundedRows:
         sums = torch.zeros(out.shape, device=out.device)
         sums.view(-1).index_add_(0, index.view(-1), scores.view(-1))
         out += sums
+
+    def entries(self, antecedents: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        events, gaps = weights.nonzero(as_tuple=True)
+        antecedents, weights = antecedents[events, gaps], weights[events, gaps]
+        counts = self.counts[antecedents]
+        pairs, slots = counts.nonzero(as_tuple=True)
+        items = self.successors[antecedents[pairs], slots].long()
+        return events[pairs], items, counts[pairs, slots] * weights[pairs]
 
     def _slots(self, successors: Tensor) -> Tensor:
         """(N, WAYS) the slots in which each successor may live (multiplicative hash)."""

@@ -88,6 +88,21 @@ class SequentialRules:
     def scores(self, recent: Tensor, popularity: Tensor, out: Tensor) -> None:
         """Positive scores into out (B, settings, I); recent (B, W) newest first, popularity
         (B, I)."""
+        for k, (antecedents, weights) in enumerate(self._antecedents(recent)):
+            torch.mul(popularity, SETTINGS[k].share, out=out[:, k])
+            self.rows[k].add_scores(antecedents, weights, out[:, k])
+
+    def entries(self, recent: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """By setting, what `scores` adds to the share of popularity (`Rows.entries`)."""
+        return [
+            rows.entries(antecedents, weights)
+            for rows, (antecedents, weights) in zip(
+                self.rows, self._antecedents(recent), strict=True
+            )
+        ]
+
+    def _antecedents(self, recent: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """By setting, item rows (B, window) and how much each weighs, 0 where there is none."""
         antecedents = recent.clamp(min=0)
         totals = self.totals[:, antecedents] + PRIOR
         for k, setting in enumerate(SETTINGS):
@@ -95,8 +110,7 @@ class SequentialRules:
             weights = (
                 (recent[:, window] >= 0) * self._decays[k] / totals[k, :, window].pow(setting.power)
             )
-            torch.mul(popularity, setting.share, out=out[:, k])
-            self.rows[k].add_scores(antecedents[:, window], weights, out[:, k])
+            yield antecedents[:, window], weights
 
     def learn(self, context: Context) -> None:
         recent = torch.from_numpy(context.recent).to(self.device)

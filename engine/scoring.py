@@ -17,9 +17,9 @@ class Scoring:
     """What went into ranking B consecutive events, and the answers, before they are learned.
 
     first: the stream's number of the first event; candidates (B, I) is 1 for a candidate and 0 for
-    the rest; contexts (B, KINDS) as of `mixture.contexts_of`; items (B,) that came true, -1 where
+    the rest; contexts (B, KINDS) as of `mixture.contexts_of`; columns (B,) that came true, -1 where
     an event is not ranked; draws (B,) break ties; mixed (B, I): the mixture's answer before it is
-    re-ranked; answers: by name, probabilities (B, I).
+    re-ranked; answers: by name, probabilities (B, I). What columns are of, `opinions` knows.
     """
 
     first: int
@@ -27,7 +27,7 @@ class Scoring:
     candidates: Tensor
     facts: Facts
     contexts: Tensor
-    items: NDArray[np.int64]
+    columns: NDArray[np.int64]
     draws: NDArray[np.float64]
     mixed: Tensor
     answers: dict[str, Tensor]
@@ -37,8 +37,9 @@ class Scoring:
 class Scored:
     """How a micro-batch of B events was ranked before it was learned.
 
-    ranks: by answer name ("engine", and "lrurec" for the pure model), int64 (B,), 0 = miss;
-    reasons: (B,) `Reason`; log_losses: by answer name, float64 (B,) nats, NaN for a miss;
+    ranks: by answer name ("engine", and "lrurec" for the pure model), int64 (B,), 0 = miss, as
+    also where no expert has the item among its best in a large catalogue; reasons: (B,) `Reason`;
+    log_losses: by answer name, float64 (B,) nats, NaN for a miss;
     new_user: (B,) the user had no event before.
     """
 

@@ -39,6 +39,16 @@ def ranks_of(scores: Tensor, items: Tensor, draws: NDArray[np.float64]) -> NDArr
     return 1 + better + np.floor(draws * (equal + 1)).astype(np.int64)
 
 
+def strongest_first(groups: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    """The order (N,) of values by group, of each group the largest first, and the place in its
+    group (N,), from 0, of each value so ordered. groups, values (N,)."""
+    order = values.argsort(descending=True)
+    order = order[groups[order].argsort(stable=True)]
+    _, sizes = torch.unique_consecutive(groups[order], return_counts=True)
+    first = (sizes.cumsum(0) - sizes).repeat_interleave(sizes)
+    return order, torch.arange(len(order), device=order.device) - first
+
+
 def uniform_draws(seed: int, start: int, count: int) -> NDArray[np.float64]:
     """Uniform draws (count,) for events start, start + 1, ...: a function of both (splitmix64)."""
     with np.errstate(over="ignore"):

@@ -50,17 +50,21 @@ class AmongRecent:
 
     def _observe(self, scoring: Scoring) -> None:
         start = scoring.first - self._first
-        names = self._items[start : start + len(scoring.items)]
+        names = self._items[start : start + len(scoring.columns)]
         items = np.array([self._recommender.items.row(name) for name in names])
-        recent = self._recent(items, scoring.first, scoring.candidates.shape[1])
-        device = scoring.candidates.device
-        competes = (scoring.candidates > 0) & torch.from_numpy(recent).to(device)
-        true = torch.from_numpy(items).to(device)[:, None]
-        offered = torch.from_numpy(scoring.items >= 0).to(device)[:, None]
+        device, columns = scoring.candidates.device, torch.arange(scoring.candidates.shape[1])
+        of_columns = scoring.opinions.items_of(columns.to(device).expand(len(items), -1))
+        recent = torch.from_numpy(self._recent(items, scoring.first, len(self._recommender.items)))
+        competes = (scoring.candidates > 0) & recent.to(device).gather(1, of_columns)
+        true = torch.from_numpy(scoring.columns).to(device)[:, None]
+        offered, true = true >= 0, true.clamp(min=0)
         for name, answer in scoring.answers.items():
+            of_true = torch.where(offered, answer.gather(1, true), -0.5)
             among = answer.masked_fill(~competes, -1.0)
-            among.scatter_(1, true, torch.where(offered, answer.gather(1, true), -0.5))
-            self._ranks[name].append(ranks_of(among, true.squeeze(1), scoring.draws))
+            among.scatter_(1, true, torch.where(offered, -1.0, among.gather(1, true)))
+            among = torch.cat([among, of_true], dim=1)
+            last = torch.full_like(true, among.shape[1] - 1).squeeze(1)
+            self._ranks[name].append(ranks_of(among, last, scoring.draws))
 
     def _recent(self, items: NDArray[np.int64], first: int, known: int) -> NDArray[np.bool_]:
         """(B, known): which items the newest events before each had; then the events count."""

@@ -16,6 +16,7 @@ from connectors.event import EventBatch
 from engine.engine import Engine
 from engine.finetune import Candidate
 from engine.mixture import Mixture
+from engine.opinions import Opinions
 from engine.recommender import Recommender
 from engine.reranker import Reranker
 from engine.scoring import Scored, Scoring
@@ -176,14 +177,14 @@ class Recorder:
 
     def _observe(self, scoring: Scoring) -> None:
         started = self._clock()
-        ranked = scoring.items >= 0
-        true = torch.from_numpy(np.maximum(scoring.items, 0)).to(scoring.candidates.device)
+        ranked = scoring.columns >= 0
+        true = torch.from_numpy(np.maximum(scoring.columns, 0)).to(scoring.candidates.device)
         for group, answer in self._answers_without(scoring).items():
             ranks = ranks_of(answer, true, scoring.draws)
             self._without[group].append(np.where(ranked, ranks, 0))
         events = torch.from_numpy(sampled(scoring.first, len(ranked))).to(true.device)
         for name, answer in scoring.answers.items():
-            self._lists[name].append(_best(answer[events]))
+            self._lists[name].append(_best(answer, scoring.opinions, events))
         self._note_shares(scoring.contexts)
         self._seconds_observing += self._clock() - started
 
@@ -195,12 +196,12 @@ class Recorder:
             if group == "lrurec":
                 facts = replace(facts, model=None)
             answers[group] = mixture.mix_and_learn(
-                opinions, scoring.candidates, scoring.contexts, scoring.items
+                opinions, scoring.candidates, scoring.contexts, scoring.columns
             )
             if reranker:
                 reranker.grow(len(facts.counts))
                 answers[group] = reranker.rerank_and_learn(
-                    answers[group], opinions, facts, scoring.items
+                    answers[group], opinions, facts, scoring.columns
                 )
         return answers
 
@@ -217,10 +218,11 @@ class Recorder:
         return tuple(sum(shares[place] for place in places) for places in self._places.values())
 
 
-def _best(answers: torch.Tensor) -> Lists:
-    """The best items of each row (S, I) of probabilities, without those of 0: no candidates."""
-    values, items = torch.topk(answers, min(LENGTH, answers.shape[1]))
-    shown = items.masked_fill(~(values > 0), -1).cpu().numpy()
+def _best(answer: torch.Tensor, opinions: Opinions, events: torch.Tensor) -> Lists:
+    """The best items of events (S,) by probabilities (B, I), without those of 0: no candidates."""
+    values, columns = torch.topk(answer, min(LENGTH, answer.shape[1]))
+    items = opinions.items_of(columns).masked_fill(~(values > 0), -1)
+    shown = items[events].cpu().numpy()
     return np.array([padded(row) for row in shown], dtype=np.int32).reshape(-1, LENGTH)
 
 

@@ -16,9 +16,10 @@ from rich.table import Table
 from rich.text import Text
 
 from engine.config import EngineConfig
+from engine.metrics import Reason
 from replay import measures
 from replay.paired import WINDOW
-from replay.prequential import Results
+from replay.prequential import Results, Track
 from replay.protocols import DEPLOYABLE, PROTOCOLS, Protocol
 from replay.stream import Stream
 
@@ -114,7 +115,10 @@ def to_json(results: Results, manifest: Manifest) -> dict[str, Any]:
             **facts,
             "models_left_out": dict(results.left_out),
             "versions": versions(),
-            "counts": {name: _counts(s, results, protocol) for name, s in summaries.items()},
+            "counts": {
+                name: _counts(tracks[name], summary, protocol)
+                for name, summary in summaries.items()
+            },
             "log_loss": {name: summary["log_loss"] for name, summary in summaries.items()},
         },
     }
@@ -152,7 +156,7 @@ def notes(results: Results, manifest: Manifest) -> list[str]:
     by_counts: dict[str, list[str]] = {}
     for name, summary in _summaries(results).items():
         counts = ", ".join(
-            f"{n:,} {what}" for what, n in _counts(summary, results, protocol).items()
+            f"{n:,} {what}" for what, n in _counts(results.tracks[name], summary, protocol).items()
         )
         by_counts.setdefault(counts, []).append(name)
     return [
@@ -176,12 +180,14 @@ def _summaries(results: Results) -> dict[str, dict[str, Any]]:
     return {name: track.metrics().summary() for name, track in results.tracks.items()}
 
 
-def _counts(summary: Mapping[str, Any], results: Results, protocol: Protocol) -> dict[str, int]:
+def _counts(track: Track, summary: Mapping[str, Any], protocol: Protocol) -> dict[str, int]:
     fate = "last" if protocol.recent_events else "misses"
-    unscored = results.events - summary["events"]
+    unscored = len(track.ranks) - summary["events"]
+    outside = int(((track.ranks == 0) & (track.reasons == Reason.RANKED)).sum())
     return {
         f"new items ({fate})": summary["new_items"],
         f"repeats ({fate})": summary["repeats"],
+        **({"among no expert's best (misses)": outside} if outside else {}),
         "unknown users": summary["unknown_users"],
         **({"learned without being scored": unscored} if unscored else {}),
     }

@@ -27,7 +27,7 @@ def asked(expert: OwnHistory, newest_first: list[int], items: int = 10) -> torch
     recent[0, : len(newest_first)] = torch.tensor(newest_first)
     popularity = torch.full((1, items), 1.0 / items)
     gap, scores = torch.tensor([300.0], dtype=torch.float64), torch.empty(1, items)
-    expert.scores(recent, gap, popularity, out=scores)
+    expert.scores(recent, recent.clamp(min=0), gap, popularity, out=scores)
     return scores[0]
 
 

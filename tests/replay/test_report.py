@@ -7,6 +7,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
 
@@ -134,3 +135,13 @@ def test_the_hash_is_that_of_the_file(tmp_path: Path) -> None:
     path = tmp_path / "data"
     path.write_bytes(b"abc")
     assert sha256_of(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_items_that_no_expert_proposed_are_counted_by_themselves() -> None:
+    found = results()
+    ranked = np.flatnonzero(found.tracks["transition"].ranks)
+    found.tracks["transition"].ranks[ranked[:7]] = 0
+    counts = to_json(found, MANIFEST)["manifest"]["counts"]
+    assert counts["transition"]["among no expert's best (misses)"] == 7
+    assert "among no expert's best (misses)" not in counts["popularity"]
+    assert "7 among no expert's best (misses)" in shown(found)

@@ -1,0 +1,121 @@
+"""What the experts say of a large catalogue: only of items that one of them has among its best.
+
+Letters: M experts, B events, I items, C columns of the union of items, W newest items, P proposals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from engine.context import Context
+from engine.experts import RULES_POPULARITY, Experts
+from engine.opinions import Opinions, Table
+from engine.rules import SETTINGS
+from engine.union import Union, best_of_entries
+from lrurec.model import LRURec
+
+BEST = 64
+"""Items that an expert proposes for an event, at most."""
+
+
+def opinions_of_best(
+    experts: Experts,
+    context: Context | None,
+    known: int,
+    recent: Tensor,
+    gap: Tensor,
+    hidden: Tensor | None,
+    model: LRURec,
+    seen: tuple[Tensor, Tensor] | None,
+) -> Opinions:
+    """As `Experts.opinions`, of the union of what each expert has among its `BEST` items.
+
+    seen: events and items (S,) that are no candidates: LRURec proposes others in their place.
+    """
+    asked = _Asked(experts, context, known, recent)
+    proposals = list(asked.proposals())
+    if "lrurec" in experts.chosen:
+        assert hidden is not None
+        logits = torch.matmul(hidden, model.embedding[1:].t()).add_(model.item_bias[1:])
+        offered = logits
+        if seen is not None:
+            offered = logits.index_put(seen, logits.new_tensor(-torch.inf))
+        proposals.append(offered.topk(min(BEST, known)).indices)
+    union = Union(torch.cat(proposals, dim=1), known)
+
+    of_popularity = asked.popularity.among(union.items)
+    popularity = of_popularity[:, RULES_POPULARITY]
+    weights = list(of_popularity.unbind(1)) if "popularity" in experts.chosen else []
+    weights += asked.scores(union, popularity, gap)
+    logs = [weight.log() for weight in weights]
+    if "lrurec" in experts.chosen:
+        logs.append(logits.gather(1, union.items))
+        logs[-1][asked.newcomer] = popularity[asked.newcomer].log()
+        weights.append(torch.softmax(logs[-1], dim=1))
+    logs.append(torch.empty_like(logs[-1]))  # room for the blend
+    return Opinions(_own(weights), _own(logs), union)
+
+
+class _Asked:
+    """The experts, LRURec apart, before B events: their proposals, then what they say of all."""
+
+    def __init__(
+        self, experts: Experts, context: Context | None, known: int, recent: Tensor
+    ) -> None:
+        self.experts = experts
+        self.known = known
+        self.recent = recent
+        self.newcomer = recent[:, 0] < 0
+        base, events = experts.popularity.probabilities(known), len(recent)
+        touched, inside = recent.new_empty(0), base[:, None, :0]
+        self.just_before = recent[:, :0]
+        if context is not None:
+            touched, inside = experts.popularity.inside(context, known)
+            items = torch.from_numpy(context.items).to(recent.device)
+            # Of each event, those before it: what comes true must not propose itself.
+            earlier = torch.ones(events, events, device=recent.device).tril(-1) > 0
+            self.just_before = items.expand(events, -1).where(earlier, -1)
+        difference = (inside - base[:, None, touched]).expand(-1, events, -1).transpose(0, 1)
+        self.popularity = Table(base, touched, difference, base.new_empty(events, 0, known))
+        self.entries = experts.rules.entries(recent) if experts.rules else []
+        self.predictions = experts.linear.predictions(recent) if experts.linear else None
+
+    def proposals(self) -> Iterator[Tensor]:
+        """Item rows (B, P), -1 for none."""
+        table, linear, count = self.popularity, self.experts.linear, min(BEST, self.known)
+        popular = [table.common.topk(count).indices.flatten()]
+        if self.experts.first_items:
+            popular.append(self.experts.first_items.counts.topk(count).indices)
+        yield torch.cat(popular).unique().expand(len(self.recent), -1)
+        yield self.recent
+        yield self.just_before
+        for entries in self.entries:
+            yield best_of_entries(entries, len(self.recent), self.known, BEST)
+        if linear and self.predictions is not None:
+            slots = self.predictions.topk(min(BEST, self.predictions.shape[1])).indices
+            yield linear.item_of[slots]  # -1 for the constant's
+
+    def scores(self, union: Union, popularity: Tensor, gap: Tensor) -> Iterator[Tensor]:
+        """Positive (B, C), expert by expert; popularity (B, C); gap (B,) as of `opinions`."""
+        experts, out = self.experts, torch.empty_like(popularity)
+        if experts.first_items:
+            experts.first_items.scores(self.newcomer, popularity, out, union.items)
+            yield out
+        for setting, entries in zip(SETTINGS, self.entries, strict=False):
+            yield setting.share * popularity + union.sums(entries)
+        if experts.linear and self.predictions is not None:
+            yield experts.linear.scores_of(self.predictions, popularity, union.items)
+        if experts.own_history:
+            out, where = torch.empty_like(popularity), union.columns(self.recent)
+            experts.own_history.scores(self.recent, where, gap, popularity, out)
+            yield out
+
+
+def _own(columns: list[Tensor]) -> Table:
+    """A table of opinions (B, C) that all differ by event."""
+    own = torch.stack(columns, dim=1)
+    none = own.new_empty(0, dtype=torch.long)
+    return Table(own.new_empty(0, own.shape[2]), none, own[:, :0, :0], own)
