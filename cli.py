@@ -34,6 +34,7 @@ from cli_options import (
     print_json,
     read_settings,
     setting,
+    state_dir_flag,
     state_flags,
     together,
     topic_flag,
@@ -84,7 +85,8 @@ for command in (cli_replay.replay, cli_replay.compare, cli_replay.loo):
 @option("--partitions N", "Of a topic that is made now [1].", type=int, default=1)
 @file_flags
 @kafka_flag
-@state_flags
+@state_dir_flag
+@config_file
 @example(
     "lrustream publish data/movietweetings/ratings.csv.gz --topic events",
     "lrustream publish clicks.jsonl --speed 100x --bootstrap-servers localhost:9092",
@@ -204,6 +206,10 @@ def recommend(
     names = files.read_titles(titles) if titles else {}
     with engine_to_ask() as engine:
         answer = engine.recommend(user, k, exclude)
+    if titles and answer and not any(item in names for item, _ in answer):
+        click.echo(
+            f"none of these items is in {titles}: are its ids those of the events?", err=True
+        )
     if as_json:
         print_json(codec.answer(user, answer))
     else:

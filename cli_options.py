@@ -71,8 +71,11 @@ engine_flags = together(
     setting("--max-users-resident N", "engine.max_users_resident", "States in memory at most."),
     setting("--set KEY=VALUE", "engine", "Any other engine setting.", multiple=True),
 )
+state_dir_flag = setting(
+    "--state-dir DIR", "serve.state_dir", "Folder of all that is kept [.lrustream]."
+)
 state_flags = together(
-    setting("--state-dir DIR", "serve.state_dir", "Folder of all that is kept [.lrustream]."),
+    state_dir_flag,
     setting("--database URL", "serve.database", "PostgreSQL or SQLite instead of a file there."),
     config_file,
 )

@@ -30,6 +30,7 @@ from cli_options import (
     topic_flag,
 )
 from connectors import files, interactions, streams
+from connectors.lease import lock_file
 from connectors.through import through
 from engine.config import EngineConfig
 from engine.pending import micro_batches
@@ -231,6 +232,11 @@ def loo(
     folder = folder or Path("runs") / f"loo-{data_set}"
     path = interactions.find(data_set, data)
     config = paper_config(data_set, sha256_of(path), device, **given)
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = lock_file(folder / "lock")
+    if lock is None:
+        raise ValueError(f"{folder}: another run is going on there; give another --run DIR")
+    click.get_current_context().with_resource(lock)
     run = LooRun(split(*interactions.read_interactions(path)), config, folder)
     if json_file:
         json_file.open("a").close()  # what cannot be written is better said before the training

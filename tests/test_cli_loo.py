@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
+from connectors.lease import lock_file
 from lrurec.weights import load_extra
 from tests.commands import run
 
@@ -77,6 +78,20 @@ def test_mistakes_are_told_in_one_line(arguments: list[str], message: str) -> No
     assert result.exit_code == 1
     assert message in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+def test_two_runs_never_share_a_folder() -> None:
+    folder = Path("runs/shared")
+    folder.mkdir(parents=True)
+    with lock_file(folder / "lock") as lock:
+        assert lock
+        result = loo("video", "--max-steps", "1", "--device", "cpu", "--run", str(folder))
+        assert result.exit_code == 1
+        assert result.stderr == (
+            "Error: runs/shared: another run is going on there; give another --run DIR\n"
+        )
+    result = loo("video", "--max-steps", "1", "--device", "cpu", "--run", str(folder))
+    assert result.exit_code == 0, result.output
 
 
 def test_a_bad_line_is_told_with_its_number() -> None:

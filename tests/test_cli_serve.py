@@ -110,6 +110,10 @@ def test_an_engine_learns_answers_stops_and_goes_on(serve: Callable[..., Serving
     shown = output("recommend", "13941", "-k", "1", "--titles", TITLES)
     assert best in shown
     assert "(20" in shown
+    Path("books.csv").write_text("id,title\nb1,Emma\n")
+    told = run("recommend", "13941", "-k", "1", "--titles", "books.csv")
+    assert told.stderr == "none of these items is in books.csv: are its ids those of the events?\n"
+    assert best in told.stdout
     assert asked("stats", "--json")["metrics"] == stats["metrics"]
 
     waiting = asked("deadletters", "list")
