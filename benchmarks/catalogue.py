@@ -24,7 +24,7 @@ from engine.config import EngineConfig
 from engine.recommender import Recommender
 
 USERS = 2_000
-LEARNED = 50_000
+LEARNED = 20_000
 ROUNDS = 4
 
 
@@ -57,7 +57,7 @@ def milliseconds_per_event(items: int, seed: int, device: str) -> dict[str, floa
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--items", type=int, nargs="+", default=[10_000, 50_000, 100_000, 300_000])
+    parser.add_argument("--items", type=int, nargs="+", default=[20_000, 50_000, 100_000, 200_000])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
     given = parser.parse_args()
