@@ -100,8 +100,9 @@ class _Asked:
 
     def scores(self, union: Union, popularity: Tensor, gap: Tensor) -> Iterator[Tensor]:
         """Positive (B, C), expert by expert; popularity (B, C); gap (B,) as of `opinions`."""
-        experts, out = self.experts, torch.empty_like(popularity)
+        experts = self.experts
         if experts.first_items:
+            out = torch.empty_like(popularity)
             experts.first_items.scores(self.newcomer, popularity, out, union.items)
             yield out
         for setting, entries in zip(SETTINGS, self.entries, strict=False):
