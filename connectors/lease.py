@@ -1,4 +1,4 @@
-"""One writing engine a database: locks that the operating system or the server takes back.
+"""One writer of a database or a folder: locks that the operating system or the server takes back.
 
 Neither kind outlives its process, so nothing has to be cleaned up after a kill -9. Forked children
 would share a lock, though: start processes by spawn, as multiprocessing can.

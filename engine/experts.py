@@ -5,6 +5,8 @@ Letters: M experts, B events, I items.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -21,6 +23,36 @@ from lrurec.model import LRURec
 
 RULES_POPULARITY = HALF_LIVES.index(5000.0)
 """The popularity that rules, own history and LRURec fall back on."""
+
+
+@dataclass(frozen=True)
+class Query:
+    """What is known of B users just before the next event of each.
+
+    context: these events, None for a question as of now; known: items with a row by now; recent
+    (B, W) newest items first, -1 where there is none; gap (B,) seconds since the newest; hidden
+    (B, H) after it, None without LRURec; seen: users and items (S,) that are no candidates, None
+    where repeats are on.
+    """
+
+    context: Context | None
+    known: int
+    recent: Tensor
+    gap: Tensor
+    hidden: Tensor | None
+    seen: tuple[Tensor, Tensor] | None
+    model: LRURec
+
+    @property
+    def newcomer(self) -> Tensor:
+        """(B,) who has no event yet."""
+        return self.recent[:, 0] < 0
+
+    def logits(self) -> Tensor:
+        """(B, I) by LRURec."""
+        assert self.hidden is not None
+        logits = torch.matmul(self.hidden, self.model.embedding[1:].t())
+        return logits.add_(self.model.item_bias[1:])
 
 
 class Experts:
@@ -78,29 +110,19 @@ class Experts:
         if self.linear:
             self.linear.grow(items)
 
-    def opinions(
-        self,
-        context: Context | None,
-        known: int,
-        recent: Tensor,
-        gap: Tensor,
-        hidden: Tensor | None,
-        model: LRURec,
-    ) -> Opinions:
-        """What each expert, in the order of `names`, expects next.
+    def opinions(self, query: Query) -> Opinions:
+        """What each expert, in the order of `names`, expects next of all known items.
 
-        context: the events, or None for a query as of now; known: items with a row by now;
-        recent (B, W) newest items first, -1 where there is none; gap (B,) seconds since the
-        newest; hidden (B, H) after it. For a user without history, popularity stands in for
-        LRURec.
+        For a user without history, popularity stands in for LRURec.
         """
+        known, recent, newcomer = query.known, query.recent, query.newcomer
         base = self.popularity.probabilities(known)
         popularity = base[RULES_POPULARITY].repeat(len(recent), 1)
         common = base if "popularity" in self.chosen else base[:0]
         touched = torch.zeros(0, dtype=torch.long, device=self.device)
         inside = common[:, None, touched].expand(-1, len(recent), -1)
-        if context is not None:
-            touched, inside = self.popularity.inside(context, known)
+        if query.context is not None:
+            touched, inside = self.popularity.inside(query.context, known)
             popularity[:, touched] = inside[RULES_POPULARITY]
             inside = inside[: len(common)]
         own = len(self.names) - len(common)
@@ -108,7 +130,6 @@ class Experts:
             torch.empty(len(recent), own + room, base.shape[1], device=self.device)
             for room in (0, 1)
         )
-        newcomer = recent[:, 0] < 0
         column = 0
         if self.first_items:
             self.first_items.scores(newcomer, popularity, out=weights[:, column])
@@ -122,12 +143,11 @@ class Experts:
             column += 1
         if self.own_history:
             items = recent.clamp(min=0)
-            self.own_history.scores(recent, items, gap, popularity, out=weights[:, column])
+            self.own_history.scores(recent, items, query.gap, popularity, out=weights[:, column])
             column += 1
         torch.log(weights[:, :column], out=logs[:, :column])
         if "lrurec" in self.chosen:
-            assert hidden is not None
-            logits = torch.matmul(hidden, model.embedding[1:].t()).add_(model.item_bias[1:])
+            logits = query.logits()
             logits[newcomer] = popularity[newcomer].log()
             logs[:, column] = logits
             torch.softmax(logits, dim=1, out=weights[:, column])

@@ -1,6 +1,6 @@
 """What the experts say of a large catalogue: only of items that one of them has among its best.
 
-Letters: M experts, B events, I items, C columns of the union of items, W newest items, P proposals.
+Letters: B events, C columns of the union of items, P proposals.
 """
 
 from __future__ import annotations
@@ -10,65 +10,46 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from engine.context import Context
-from engine.experts import RULES_POPULARITY, Experts
+from engine.experts import RULES_POPULARITY, Experts, Query
 from engine.opinions import Opinions, Table
 from engine.rules import SETTINGS
 from engine.union import Union, best_of_entries
-from lrurec.model import LRURec
 
 BEST = 64
 """Items that an expert proposes for an event, at most."""
 
 
-def opinions_of_best(
-    experts: Experts,
-    context: Context | None,
-    known: int,
-    recent: Tensor,
-    gap: Tensor,
-    hidden: Tensor | None,
-    model: LRURec,
-    seen: tuple[Tensor, Tensor] | None,
-) -> Opinions:
-    """As `Experts.opinions`, of the union of what each expert has among its `BEST` items.
-
-    seen: events and items (S,) that are no candidates: LRURec proposes others in their place.
-    """
-    asked = _Asked(experts, context, known, recent)
+def opinions_of_best(experts: Experts, query: Query) -> Opinions:
+    """As `Experts.opinions`, of the union of what each expert has among its `BEST` items."""
+    asked = _Asked(experts, query)
     proposals = list(asked.proposals())
     if "lrurec" in experts.chosen:
-        assert hidden is not None
-        logits = torch.matmul(hidden, model.embedding[1:].t()).add_(model.item_bias[1:])
-        offered = logits
-        if seen is not None:
-            offered = logits.index_put(seen, logits.new_tensor(-torch.inf))
-        proposals.append(offered.topk(min(BEST, known)).indices)
-    union = Union(torch.cat(proposals, dim=1), known)
+        logits = offered = query.logits()
+        if query.seen is not None:
+            offered = logits.index_put(query.seen, logits.new_tensor(-torch.inf))
+        proposals.append(offered.topk(min(BEST, query.known)).indices)
+    union = Union(torch.cat(proposals, dim=1), query.known)
 
     of_popularity = asked.popularity.among(union.items)
     popularity = of_popularity[:, RULES_POPULARITY]
     weights = list(of_popularity.unbind(1)) if "popularity" in experts.chosen else []
-    weights += asked.scores(union, popularity, gap)
+    weights += asked.scores(union, popularity)
     logs = [weight.log() for weight in weights]
     if "lrurec" in experts.chosen:
         logs.append(logits.gather(1, union.items))
-        logs[-1][asked.newcomer] = popularity[asked.newcomer].log()
+        logs[-1][query.newcomer] = popularity[query.newcomer].log()
         weights.append(torch.softmax(logs[-1], dim=1))
     logs.append(torch.empty_like(logs[-1]))  # room for the blend
     return Opinions(_own(weights), _own(logs), union)
 
 
 class _Asked:
-    """The experts, LRURec apart, before B events: their proposals, then what they say of all."""
+    """The experts, LRURec apart: what they propose, then what they say of all proposals."""
 
-    def __init__(
-        self, experts: Experts, context: Context | None, known: int, recent: Tensor
-    ) -> None:
+    def __init__(self, experts: Experts, query: Query) -> None:
         self.experts = experts
-        self.known = known
-        self.recent = recent
-        self.newcomer = recent[:, 0] < 0
+        self.query = query
+        context, known, recent = query.context, query.known, query.recent
         base, events = experts.popularity.probabilities(known), len(recent)
         touched, inside = recent.new_empty(0), base[:, None, :0]
         self.just_before = recent[:, :0]
@@ -85,33 +66,34 @@ class _Asked:
 
     def proposals(self) -> Iterator[Tensor]:
         """Item rows (B, P), -1 for none."""
-        table, linear, count = self.popularity, self.experts.linear, min(BEST, self.known)
-        popular = [table.common.topk(count).indices.flatten()]
+        query, linear = self.query, self.experts.linear
+        events, count = len(query.recent), min(BEST, query.known)
+        popular = [self.popularity.common.topk(count).indices.flatten()]
         if self.experts.first_items:
             popular.append(self.experts.first_items.counts.topk(count).indices)
-        yield torch.cat(popular).unique().expand(len(self.recent), -1)
-        yield self.recent
+        yield torch.cat(popular).unique().expand(events, -1)
+        yield query.recent
         yield self.just_before
         for entries in self.entries:
-            yield best_of_entries(entries, len(self.recent), self.known, BEST)
+            yield best_of_entries(entries, events, query.known, BEST)
         if linear and self.predictions is not None:
             slots = self.predictions.topk(min(BEST, self.predictions.shape[1])).indices
             yield linear.item_of[slots]  # -1 for the constant's
 
-    def scores(self, union: Union, popularity: Tensor, gap: Tensor) -> Iterator[Tensor]:
-        """Positive (B, C), expert by expert; popularity (B, C); gap (B,) as of `opinions`."""
-        experts = self.experts
+    def scores(self, union: Union, popularity: Tensor) -> Iterator[Tensor]:
+        """Positive (B, C), expert by expert; popularity (B, C)."""
+        experts, query = self.experts, self.query
         if experts.first_items:
             out = torch.empty_like(popularity)
-            experts.first_items.scores(self.newcomer, popularity, out, union.items)
+            experts.first_items.scores(query.newcomer, popularity, out, union.items)
             yield out
         for setting, entries in zip(SETTINGS, self.entries, strict=False):
             yield setting.share * popularity + union.sums(entries)
         if experts.linear and self.predictions is not None:
             yield experts.linear.scores_of(self.predictions, popularity, union.items)
         if experts.own_history:
-            out, where = torch.empty_like(popularity), union.columns(self.recent)
-            experts.own_history.scores(self.recent, where, gap, popularity, out)
+            out, where = torch.empty_like(popularity), union.columns(query.recent)
+            experts.own_history.scores(query.recent, where, query.gap, popularity, out)
             yield out
 
 

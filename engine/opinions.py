@@ -103,9 +103,12 @@ class Opinions:
             return candidates_of(known, seen, events, items)
         return self.union.candidates(known, seen)
 
-    def items_of(self, columns: Tensor) -> Tensor:
-        """The items (B, K) that stand in columns (B, K)."""
-        return columns if self.union is None else self.union.items.gather(1, columns)
+    def items_of(self, columns: Tensor, events: Tensor | None = None) -> Tensor:
+        """The items (R, K) that stand in columns (R, K) of events (R,), of all by default."""
+        if self.union is None:
+            return columns
+        items = self.union.items if events is None else self.union.items[events]
+        return items.gather(1, columns)
 
     def by_item(self, shares: Tensor, events: Tensor, items: int) -> Tensor:
         """(items,): of shares (B, I), each item's sum over events (R,)."""

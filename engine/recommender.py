@@ -16,7 +16,7 @@ from connectors.event import EventBatch
 from engine.appearances import Appearances
 from engine.config import EngineConfig
 from engine.context import WINDOW, Context, read_context
-from engine.experts import Experts
+from engine.experts import Experts, Query
 from engine.facts import Facts
 from engine.history import Histories
 from engine.ids import Vocabulary
@@ -99,7 +99,8 @@ class Recommender:
 
         An unknown user gets what is popular, above all with users who begin; where no item is
         known, the list is empty. Items the user has are left out unless repeats are on; unknown
-        names in `exclude` are ignored.
+        names in `exclude` are ignored. Of a large catalogue (`full_catalogue`) there are no more
+        items than the experts propose, some hundred.
         """
         known = len(self.items)
         if not known:
@@ -252,11 +253,11 @@ class Recommender:
         hidden: Tensor | None,
         seen: tuple[Tensor, Tensor] | None,
     ) -> Opinions:
-        """Of all items, or of those that an expert has among its best (`Experts.opinions`)."""
-        asked = (self.experts, context, len(self.items), recent, gap, hidden, self.model)
+        """Of all items, or of those that an expert has among its best; arguments as of `Query`."""
+        query = Query(context, len(self.items), recent, gap, hidden, seen, self.model)
         if self._large_catalogue:
-            return opinions_of_best(*asked, seen)
-        return self.experts.opinions(*asked[1:])
+            return opinions_of_best(self.experts, query)
+        return self.experts.opinions(query)
 
     def _score(self, context: Context, hidden: Tensor | None, number: int) -> Scored:
         """Rank events of which the first is the stream's event `number`."""

@@ -221,14 +221,9 @@ class BoundedRows:
         self.counts.view(-1).index_add_(0, target[owns], sums[owns])
 
     def add_scores(self, antecedents: Tensor, weights: Tensor, out: Tensor) -> None:
-        events, gaps = weights.nonzero(as_tuple=True)
-        antecedents, weights = antecedents[events, gaps], weights[events, gaps]
-        # Slots without an owner hold the count 0, so they may point at any item.
-        columns = self.successors[antecedents].clamp(min=0).long()
-        index = events[:, None] * out.shape[1] + columns
-        scores = self.counts[antecedents] * weights[:, None]
+        events, items, values = self.entries(antecedents, weights)
         sums = torch.zeros(out.shape, device=out.device)
-        sums.view(-1).index_add_(0, index.view(-1), scores.view(-1))
+        sums.view(-1).index_add_(0, events * out.shape[1] + items, values)
         out += sums
 
     def entries(self, antecedents: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -220,9 +220,9 @@ class Recorder:
 
 def _best(answer: torch.Tensor, opinions: Opinions, events: torch.Tensor) -> Lists:
     """The best items of events (S,) by probabilities (B, I), without those of 0: no candidates."""
-    values, columns = torch.topk(answer, min(LENGTH, answer.shape[1]))
-    items = opinions.items_of(columns).masked_fill(~(values > 0), -1)
-    shown = items[events].cpu().numpy()
+    values, columns = torch.topk(answer[events], min(LENGTH, answer.shape[1]))
+    items = opinions.items_of(columns, events)
+    shown = items.masked_fill(~(values > 0), -1).cpu().numpy()
     return np.array([padded(row) for row in shown], dtype=np.int32).reshape(-1, LENGTH)
 
 

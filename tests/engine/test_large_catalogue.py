@@ -22,7 +22,7 @@ from tests.engine.running import stream, with_settings
 
 FEW = EventBatch.from_events(stream(events=1_200, items=200))
 MANY = EventBatch.from_events(stream(events=4_000, users=200, items=1_000))
-NO_CONTEXT = torch.tensor([9, 9])
+ALL_KNOWN = torch.tensor([9, 9])
 
 
 def engines(events: EventBatch, **settings: Any) -> tuple[Engine, Engine]:
@@ -50,7 +50,7 @@ def test_a_union_finds_items_where_they_stand_and_each_once() -> None:
     assert (columns >= 0).tolist() == [[True, True, False, False], [True, True, False, False]]
     found = union.items.gather(1, columns.clamp(min=0))
     assert found[columns >= 0].tolist() == [3, 5, 8, 0]
-    candidates = union.candidates(NO_CONTEXT, None)
+    candidates = union.candidates(ALL_KNOWN, None)
     assert sorted(union.items[candidates == 1].tolist()) == [0, 3, 5, 8]
     seen = (torch.tensor([0, 1]), torch.tensor([5, 5]))
     candidates = union.candidates(torch.tensor([9, 8]), seen)
