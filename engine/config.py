@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-EXPERTS = ("popularity", "rules", "linear", "repeat", "lrurec")
+EXPERTS = ("popularity", "rules", "ids", "repeat", "lrurec")
 FINETUNE_MODES = ("background", "inline")
 
 

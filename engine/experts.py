@@ -5,6 +5,7 @@ Letters: M experts, B events, I items.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +15,7 @@ from engine.config import EngineConfig
 from engine.context import Context
 from engine.durable import Durable, Tensors
 from engine.first_items import FirstItems
-from engine.linear import LinearTransition
+from engine.id_neighbours import IdNeighbours
 from engine.opinions import Opinions, Table
 from engine.own_history import OwnHistory
 from engine.popularity import HALF_LIVES, Popularity
@@ -70,13 +71,13 @@ class Experts:
         self.popularity = Popularity(device)
         self.first_items = FirstItems(device) if "popularity" in chosen else None
         self.rules = SequentialRules(device, config.rules_bytes) if "rules" in chosen else None
-        self.linear = LinearTransition(device) if "linear" in chosen else None
+        self.id_neighbours = IdNeighbours(device) if "ids" in chosen else None
         self.own_history = OwnHistory(device) if "repeat" in chosen else None
         names = {
             "popularity": [f"popularity_{h:g}".replace("inf", "all") for h in HALF_LIVES]
             + ["first_items"],
             "rules": [setting.name for setting in SETTINGS],
-            "linear": ["linear"],
+            "ids": ["ids"],
             "repeat": ["repeat"],
             "lrurec": ["lrurec"],
         }
@@ -85,7 +86,7 @@ class Experts:
 
     @property
     def nbytes(self) -> int:
-        counted = (self.popularity, self.rules, self.linear)
+        counted = (self.popularity, self.rules, self.id_neighbours)
         return sum(part.nbytes for part in counted if part is not None)
 
     def parts(self) -> dict[str, Durable]:
@@ -95,8 +96,8 @@ class Experts:
             parts["first_items"] = Tensors(self.first_items)
         if self.rules:
             parts["rules"] = self.rules
-        if self.linear:
-            parts["linear"] = self.linear
+        if self.id_neighbours:
+            parts["id_neighbours"] = Tensors(self.id_neighbours)
         if self.own_history:
             parts["own_history"] = Tensors(self.own_history)
         return parts
@@ -107,8 +108,11 @@ class Experts:
             self.first_items.grow(items)
         if self.rules:
             self.rules.grow(items)
-        if self.linear:
-            self.linear.grow(items)
+
+    def order_ids(self, names: Sequence[str]) -> None:
+        """Put all items that have a name by now in their places by id."""
+        if self.id_neighbours:
+            self.id_neighbours.ids.grow(names)
 
     def opinions(self, query: Query) -> Opinions:
         """What each expert, in the order of `names`, expects next of all known items.
@@ -138,8 +142,8 @@ class Experts:
             settings = slice(column, column + len(SETTINGS))
             self.rules.scores(recent, popularity, out=weights[:, settings])
             column = settings.stop
-        if self.linear:
-            self.linear.scores(recent, popularity, out=weights[:, column])
+        if self.id_neighbours:
+            self.id_neighbours.scores(recent, popularity, out=weights[:, column])
             column += 1
         if self.own_history:
             items = recent.clamp(min=0)
@@ -166,7 +170,7 @@ class Experts:
             self.first_items.learn(context)
         if self.rules:
             self.rules.learn(context)
-        if self.linear:
-            self.linear.learn(context)
+        if self.id_neighbours:
+            self.id_neighbours.learn(context)
         if self.own_history:
             self.own_history.learn(context)

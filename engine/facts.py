@@ -12,13 +12,17 @@ from torch import Tensor
 from torch.nn import functional
 
 from engine.appearances import Appearances
+from engine.id_order import IdOrder
 from lrurec.model import LRURec
 
-FACTS = 10
+FACTS = 12
 """Facts of each candidate."""
 
 UNIT = 64.0
 """Events: times of the stream are told in so many, as they may lag by as much."""
+
+FARTHEST = 1000.0
+"""Places between two ids, at most."""
 
 LONGEST_GAP = 1e8
 """Seconds: three years, in the place of infinity."""
@@ -31,7 +35,8 @@ class Facts:
     recent (B, W) newest items first, -1 where there is none; lengths (B,) events of the user so
     far; gaps (B,) seconds since the newest, inf without one; supports (B,) how often the newest
     item has occurred; counts (I,) how often each item has; number: the stream's events so far;
-    model: whose embedding tells items apart, None where LRURec has no say.
+    model: whose embedding tells items apart, None where LRURec has no say; ids: None where they
+    shall tell nothing.
     """
 
     recent: Tensor
@@ -42,6 +47,7 @@ class Facts:
     appearances: Appearances
     number: int
     model: LRURec | None
+    ids: IdOrder | None
 
     def of(self, candidates: Tensor) -> Tensor:
         """(B, K, FACTS) of candidates (B, K): item rows. Counts and times as logarithms."""
@@ -54,7 +60,7 @@ class Facts:
             *(column[:, None].expand(candidates.shape) for column in of_user),
         ]
         logs = torch.stack([column.float() for column in columns], dim=2).log1p_()
-        return torch.cat([logs, self._likeness(candidates)], dim=2)
+        return torch.cat([logs, self._likeness(candidates), self._distances(candidates)], dim=2)
 
     def _likeness(self, candidates: Tensor) -> Tensor:
         """(B, K, 4): the cosine between the embeddings of candidates and of the newest item, the
@@ -71,3 +77,14 @@ class Facts:
         highest = (cosines - 2.0 * (1.0 - there[:, None, :])).amax(2) * there[:, :1]
         mean = cosines.sum(2) / there.sum(1, keepdim=True).clamp(min=1.0)
         return torch.stack([cosines[:, :, 0], highest, mean, bias[candidates + 1]], dim=2)
+
+    def _distances(self, candidates: Tensor) -> Tensor:
+        """(B, K, 2): the logarithm of the places between the ids of candidates and of the newest
+        item, and of the nearest of the user's recent items; 0 where ids tell nothing."""
+        if self.ids is None:
+            return self.counts.new_zeros(*candidates.shape, 2)
+        own, recent = self.ids.places(candidates)[:, :, None], self.ids.places(self.recent)
+        known = (own >= 0) & (recent >= 0)[:, None, :]
+        places = (own - recent[:, None, :]).abs().float().clamp(max=FARTHEST)
+        places = torch.where(known, places, FARTHEST)
+        return torch.stack([places[:, :, 0], places.amin(2)], dim=2).log1p_()

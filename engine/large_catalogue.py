@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from engine.experts import RULES_POPULARITY, Experts, Query
+from engine.id_neighbours import SHARE as IDS_SHARE
 from engine.opinions import Opinions, Table
 from engine.rules import SETTINGS
 from engine.union import Union, best_of_entries
@@ -61,24 +62,25 @@ class _Asked:
             self.just_before = items.expand(events, -1).where(earlier, -1)
         difference = (inside - base[:, None, touched]).expand(-1, events, -1).transpose(0, 1)
         self.popularity = Table(base, touched, difference, base.new_empty(events, 0, known))
-        self.entries = experts.rules.entries(recent) if experts.rules else []
-        self.predictions = experts.linear.predictions(recent) if experts.linear else None
+        self.entries: list[tuple[float, tuple[Tensor, Tensor, Tensor]]] = []
+        """What rules and neighbours by id add to a share of the popularity, and that share."""
+        if experts.rules:
+            shares = [setting.share for setting in SETTINGS]
+            self.entries += zip(shares, experts.rules.entries(recent), strict=True)
+        if experts.id_neighbours:
+            self.entries.append((IDS_SHARE, experts.id_neighbours.entries(recent)))
 
     def proposals(self) -> Iterator[Tensor]:
         """Item rows (B, P), -1 for none."""
-        query, linear = self.query, self.experts.linear
-        events, count = len(query.recent), min(BEST, query.known)
+        query, count = self.query, min(BEST, self.query.known)
         popular = [self.popularity.common.topk(count).indices.flatten()]
         if self.experts.first_items:
             popular.append(self.experts.first_items.counts.topk(count).indices)
-        yield torch.cat(popular).unique().expand(events, -1)
+        yield torch.cat(popular).unique().expand(len(query.recent), -1)
         yield query.recent
         yield self.just_before
-        for entries in self.entries:
-            yield best_of_entries(entries, events, query.known, BEST)
-        if linear and self.predictions is not None:
-            slots = self.predictions.topk(min(BEST, self.predictions.shape[1])).indices
-            yield linear.item_of[slots]  # -1 for the constant's
+        for _, entries in self.entries:
+            yield best_of_entries(entries, len(query.recent), query.known, BEST)
 
     def scores(self, union: Union, popularity: Tensor) -> Iterator[Tensor]:
         """Positive (B, C), expert by expert; popularity (B, C)."""
@@ -87,10 +89,8 @@ class _Asked:
             out = torch.empty_like(popularity)
             experts.first_items.scores(query.newcomer, popularity, out, union.items)
             yield out
-        for setting, entries in zip(SETTINGS, self.entries, strict=False):
-            yield setting.share * popularity + union.sums(entries)
-        if experts.linear and self.predictions is not None:
-            yield experts.linear.scores_of(self.predictions, popularity, union.items)
+        for share, entries in self.entries:
+            yield share * popularity + union.sums(entries)
         if experts.own_history:
             out, where = torch.empty_like(popularity), union.columns(query.recent)
             experts.own_history.scores(query.recent, where, query.gap, popularity, out)

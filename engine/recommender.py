@@ -105,6 +105,7 @@ class Recommender:
         known = len(self.items)
         if not known:
             return []
+        self.experts.order_ids(self.items.names)
         row = self.users.row(user)
         users = np.array([row]) if row >= 0 else np.empty(0, dtype=np.int64)
         recent = np.full((1, WINDOW), -1, dtype=np.int64)
@@ -171,6 +172,7 @@ class Recommender:
         if not len(batch):
             return None
         known = len(self.items)
+        self.experts.order_ids(self.items.names)
         users = self.users.add(batch.users)
         items = self.items.add(batch.items)
         self.make_room()
@@ -239,7 +241,9 @@ class Recommender:
         counts, newest = self.experts.popularity.counts[0], recent[:, 0]
         supports = counts[newest.clamp(min=0)] * (newest >= 0)
         model = self.model if self.uses_model else None
-        return Facts(recent, lengths, gaps, supports, counts, self.appearances, number, model)
+        neighbours = self.experts.id_neighbours
+        ids = neighbours.ids if neighbours else None
+        return Facts(recent, lengths, gaps, supports, counts, self.appearances, number, model, ids)
 
     @property
     def _large_catalogue(self) -> bool:

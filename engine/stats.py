@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from engine.engine import Engine
-from engine.linear import LinearTransition
 
 
 def engine_stats(engine: Engine) -> dict[str, Any]:
@@ -51,9 +50,6 @@ def engine_stats(engine: Engine) -> dict[str, Any]:
                 2 * engine.config.history,
             ),
             "rules_bytes": _cap(rules.nbytes if rules else 0, engine.config.rules_bytes),
-            "linear_bytes": _cap(
-                experts.linear.nbytes if experts.linear else 0, LinearTransition.MAX_BYTES
-            ),
             "window_events": _cap(len(window.users), window.cap),
         },
     }

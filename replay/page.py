@@ -30,7 +30,7 @@ ABOUT_GROUPS = {
     "reranker": "A small network that corrects the mixture among its best candidates.",
     "popularity": "What is popular, over short and long spans of time; what users begin with.",
     "rules": "What tends to follow the user's newest items.",
-    "linear": "A linear model of the user's newest items.",
+    "ids": "What stands beside the user's newest items in the order of ids.",
     "repeat": "The user's own earlier items.",
     "lrurec": "LRURec, the network.",
 }

@@ -46,7 +46,7 @@ GROUPS = {
     "reranker": VERMILION,
     "popularity": ORANGE,
     "rules": GREEN,
-    "linear": PINK,
+    "ids": PINK,
     "repeat": SKY,
     "lrurec": BLUE,
 }

@@ -195,6 +195,8 @@ class Recorder:
             opinions, facts = scoring.opinions.without(self._places[group]), scoring.facts
             if group == "lrurec":
                 facts = replace(facts, model=None)
+            if group == "ids":
+                facts = replace(facts, ids=None)
             answers[group] = mixture.mix_and_learn(
                 opinions, scoring.candidates, scoring.contexts, scoring.columns
             )

@@ -98,8 +98,6 @@ def everything(engine: Engine) -> dict[str, NDArray[Any]]:
     recommender.histories.changed[: len(recommender.users)] = True
     if recommender.experts.rules:
         recommender.experts.rules.changed[:] = True
-    if recommender.experts.linear:
-        recommender.experts.linear.changed[:] = True
     arrays = {
         f"{kind}/{block}/{name}": np.array(array)
         for kind, part in engine.parts().items()

@@ -54,6 +54,7 @@ def facts(events: int, counts: Tensor | None = None) -> Facts:
         appearances=appearances,
         number=0,
         model=None,
+        ids=None,
     )
 
 

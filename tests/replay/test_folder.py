@@ -39,7 +39,7 @@ def test_a_report_is_four_files(report: Path) -> None:
 def test_events_parquet_has_the_promised_columns(recorded: Replayed, report: Path) -> None:
     table = parquet.read_table(report / "events.parquet")
     models = list(recorded.results.tracks)
-    groups = ["reranker", "popularity", "rules", "linear", "lrurec"]
+    groups = ["reranker", "popularity", "rules", "ids", "lrurec"]
     assert {field.name: str(field.type) for field in table.schema} == {
         **{"event": "int64", "timestamp": "double", "user": "int32", "item": "int32"},
         **{"reason": "int8", "history": "int32", "version": "int32"},

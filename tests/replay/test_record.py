@@ -28,7 +28,7 @@ def test_recording_changes_no_rank(recorded: Replayed) -> None:
         np.testing.assert_array_equal(recorded.results.tracks[name].ranks, track.ranks)
 
 
-@pytest.mark.parametrize("group", ["popularity", "rules", "linear", "lrurec"])
+@pytest.mark.parametrize("group", ["popularity", "rules", "ids", "lrurec"])
 def test_the_engine_without_an_expert_is_one_that_never_had_it(
     recorded: Replayed, group: str
 ) -> None:
@@ -89,7 +89,7 @@ def test_the_time_of_recording_is_not_the_engines() -> None:
 
 
 def test_the_shares_of_every_step_sum_to_one(recorded: Replayed) -> None:
-    assert recorded.recording.groups == ("popularity", "rules", "linear", "lrurec")
+    assert recorded.recording.groups == ("popularity", "rules", "ids", "lrurec")
     for step in recorded.recording.steps:
         assert sum(step.shares) == pytest.approx(1.0)
         assert min(step.shares) >= 0
