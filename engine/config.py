@@ -28,7 +28,7 @@ class EngineConfig:
     """Events the model is trained on; a state starts at most twice as many events back."""
     max_users_resident: int = 100_000
     """States held on the device; others are rebuilt from history on demand."""
-    full_catalogue: int = 50_000
+    full_catalogue: int = 20_000
     """Items up to which every answer weighs all of them; beyond, only those that at least one
     expert has among its best: the others count as not recommended."""
     rules_bytes: int = 1 << 30
