@@ -77,8 +77,9 @@ class Recommender:
     def learn_many(self, batch: EventBatch, score: bool = True) -> Scored | None:
         """Rank every event with what was known before it, then learn it.
 
-        Equal to learning the events one by one, but that the counts of the rules lag by at most
-        one micro-batch when scoring. Without `score`, nothing is ranked and the mixture rests.
+        Equal to learning the events one by one, but that the counts of the rules, when scoring,
+        and the places of new items in the order of ids lag by at most one micro-batch. Without
+        `score`, nothing is ranked and the mixture rests.
         """
         parts = [
             self._learn_batch(part, score) for part in batch.micro_batches(self.config.micro_batch)
