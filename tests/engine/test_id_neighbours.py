@@ -1,48 +1,17 @@
-"""Neighbours by id: the order of ids, and what is learned of the items beside the user's own."""
+"""Neighbours by id: which places beside the user's items come true is learned on all alike."""
 
 from __future__ import annotations
 
 import random
 
 import numpy as np
-import pytest
 import torch
 
 from engine.context import WINDOW
 from engine.id_neighbours import REACH, SHARE, IdNeighbours
-from engine.id_order import IdOrder
 from tests.engine.contexts import Rows, contexts
 
 CPU = torch.device("cpu")
-
-
-def test_numbers_stand_by_value_and_codes_by_their_characters() -> None:
-    names = ["B00X", "10", "9", "B00A", "100", "2"]
-    ids = IdOrder(CPU)
-    ids.grow(names)
-    in_order = [names[row] for row in ids.order.tolist()]
-    assert in_order == ["2", "9", "10", "100", "B00A", "B00X"]
-    assert ids.places(torch.arange(6)).tolist() == [5, 2, 1, 4, 3, 0]
-
-
-@pytest.mark.parametrize("step", [1, 7, 60])
-def test_the_order_is_the_same_however_it_grew(step: int) -> None:
-    names = [str(number) for number in random.Random(0).sample(range(10_000), 60)]
-    grown, whole = IdOrder(CPU), IdOrder(CPU)
-    for end in range(step, 60 + step, step):
-        grown.grow(names[:end])
-    whole.grow(names)
-    assert (
-        grown.order.tolist() == whole.order.tolist() == np.argsort([int(n) for n in names]).tolist()
-    )
-
-
-def test_beside_ends_with_the_order_and_knows_no_strangers() -> None:
-    ids, offsets = IdOrder(CPU), torch.tensor([-1, 1, 2])
-    assert ids.beside(torch.tensor([0, -1]), offsets).tolist() == [[-1] * 3] * 2
-    ids.grow(["20", "10", "30"])
-    beside = ids.beside(torch.tensor([0, 1, 2, 3, -1]), offsets)
-    assert beside.tolist() == [[1, 2, -1], [-1, 0, 2], [0, -1, -1], [-1] * 3, [-1] * 3]
 
 
 def learned(steps: list[int], names: list[str], batch: int = 50) -> IdNeighbours:
