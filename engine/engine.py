@@ -110,7 +110,7 @@ class Engine:
             "histories": recommender.histories,
             "appearances": Tensors(recommender.appearances),
             "mixture": Tensors(recommender.mixture),
-            **({"reranker": Tensors(reranker)} if reranker else {}),
+            **(reranker.parts() if reranker else {}),
             "metrics": self.metrics,
             "window": self.window,
             **recommender.experts.parts(),

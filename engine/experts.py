@@ -31,15 +31,13 @@ class Query:
     """What is known of B users just before the next event of each.
 
     context: these events, None for a question as of now; known: items with a row by now; recent
-    (B, W) newest items first, -1 where there is none; gap (B,) seconds since the newest; hidden
-    (B, H) after it, None without LRURec; seen: users and items (S,) that are no candidates, None
-    where repeats are on.
+    (B, W) newest items first, -1 where there is none; hidden (B, H) after them, None without
+    LRURec; seen: users and items (S,) that are no candidates, None where repeats are on.
     """
 
     context: Context | None
     known: int
     recent: Tensor
-    gap: Tensor
     hidden: Tensor | None
     seen: tuple[Tensor, Tensor] | None
     model: LRURec
@@ -147,7 +145,7 @@ class Experts:
             column += 1
         if self.own_history:
             items = recent.clamp(min=0)
-            self.own_history.scores(recent, items, query.gap, popularity, out=weights[:, column])
+            self.own_history.scores(recent, items, popularity, out=weights[:, column])
             column += 1
         torch.log(weights[:, :column], out=logs[:, :column])
         if "lrurec" in self.chosen:

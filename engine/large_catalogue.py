@@ -93,7 +93,7 @@ class _Asked:
             yield share * popularity + union.sums(entries)
         if experts.own_history:
             out, where = torch.empty_like(popularity), union.columns(query.recent)
-            experts.own_history.scores(query.recent, where, query.gap, popularity, out)
+            experts.own_history.scores(query.recent, where, popularity, out)
             yield out
 
 

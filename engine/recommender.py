@@ -56,7 +56,8 @@ class Recommender:
         self.reranker: Reranker | None = None
         """None with experts of one group: `--experts lrurec` answers as the pure model does."""
         if len(self.experts.groups) > 1:
-            self.reranker = Reranker(len(self.experts.names), config.seed, self.device)
+            repeats = "repeat" in self.experts.chosen
+            self.reranker = Reranker(len(self.experts.names), repeats, config.seed, self.device)
         self.appearances = Appearances(self.device)
         self.events = 0
         self.event_time = 0.0
@@ -125,7 +126,7 @@ class Recommender:
         seen = (torch.zeros_like(left_out, dtype=torch.long), left_out.long())
         known_before = torch.tensor([known], device=self.device)
         newest_first, ages = (torch.from_numpy(x).to(self.device) for x in (recent, gap))
-        opinions = self._opinions(None, newest_first, ages, hidden, seen)
+        opinions = self._opinions(None, newest_first, hidden, seen)
         candidates = opinions.candidates(known_before, seen)
         lengths = torch.from_numpy(length).to(self.device)
         facts = self._facts(newest_first, lengths, ages, self.events)
@@ -254,12 +255,11 @@ class Recommender:
         self,
         context: Context | None,
         recent: Tensor,
-        gap: Tensor,
         hidden: Tensor | None,
         seen: tuple[Tensor, Tensor] | None,
     ) -> Opinions:
         """Of all items, or of those that an expert has among its best; arguments as of `Query`."""
-        query = Query(context, len(self.items), recent, gap, hidden, seen, self.model)
+        query = Query(context, len(self.items), recent, hidden, seen, self.model)
         if self._large_catalogue:
             return opinions_of_best(self.experts, query)
         return self.experts.opinions(query)
@@ -276,7 +276,7 @@ class Recommender:
                 torch.from_numpy(rows).to(self.device),
                 torch.from_numpy(columns).to(self.device),
             )
-        opinions = self._opinions(context, recent, gap, hidden, seen)
+        opinions = self._opinions(context, recent, hidden, seen)
         candidates = opinions.candidates(known, seen)
         lengths = torch.from_numpy(context.length).to(self.device)
         facts = self._facts(recent, lengths, gap, number)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from engine.corrector import Corrector
 from engine.engine import Engine
 
 
@@ -14,8 +15,8 @@ def engine_stats(engine: Engine) -> dict[str, Any]:
 
     metrics: see `PrequentialMetrics.summary`; bytes_per_user: history on average, and a resident
     state; caps: size and cap of everything that could grow; mixture: the weight of each expert
-    beside the joint answers in the last layer; reranker: how far its correction is trusted, 0 to
-    1, and the steps it has learned, None where there is no re-ranker.
+    beside the joint answers in the last layer; reranker and returns: how far the correction is
+    trusted, 0 to 1, and the steps it has learned, None where there is none.
     """
     recommender, window = engine.recommender, engine.window
     users, histories = len(recommender.users), recommender.histories
@@ -31,8 +32,8 @@ def engine_stats(engine: Engine) -> dict[str, Any]:
         "metrics": engine.metrics.summary(),
         "mixture": dict(zip(experts.names, linear, strict=False))
         | {"joint": sum(linear[len(experts.names) :])},
-        "reranker": reranker
-        and {"trust": float(reranker.trust[1]), "steps": int(reranker.steps[1])},
+        "reranker": reranker and _corrector(reranker.shortlist.corrector),
+        "returns": reranker and reranker.returns and _corrector(reranker.returns.corrector),
         "drift_alarms": window.drift_alarms,
         "bytes_per_user": {
             "history": histories.nbytes / max(users, 1),
@@ -53,6 +54,10 @@ def engine_stats(engine: Engine) -> dict[str, Any]:
             "window_events": _cap(len(window.users), window.cap),
         },
     }
+
+
+def _corrector(corrector: Corrector) -> dict[str, float]:
+    return {"trust": float(corrector.trust[1]), "steps": int(corrector.steps[1])}
 
 
 def _cap(size: int, cap: int) -> dict[str, int]:

@@ -114,7 +114,9 @@ class Recorder:
                 others = len(experts.names) - len(places)
                 mixture, reranker = Mixture(others, recommender.device), None
                 if len(self._places) > 2:  # more than one group is left, as in `Recommender`
-                    reranker = Reranker(others, recommender.config.seed, recommender.device)
+                    repeats = "repeat" in self._places and group != "repeat"
+                    seed, device = recommender.config.seed, recommender.device
+                    reranker = Reranker(others, repeats, seed, device)
                 self._others[group] = mixture, reranker
         self._weights = Weights.of(recommender.mixture)
         self._used: list[torch.Tensor] = []

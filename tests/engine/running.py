@@ -115,7 +115,9 @@ def everything(engine: Engine) -> dict[str, NDArray[Any]]:
 
 
 AMPLIFIED = {
-    f"reranker/0/{part}" for part in ("input_weights", "output_weights", "gradient", "moments")
+    f"{network}/0/{part}"
+    for network in ("shortlist_network", "returns_network")
+    for part in ("input_weights", "output_weights", "gradient", "moments")
 }
 
 

@@ -11,16 +11,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engine.appearances import Appearances
+from engine.corrector import BLOCK
 from engine.facts import Facts
 from engine.opinions import Opinions, Table
-from engine.reranker import BLOCK, CANDIDATES, Reranker
+from engine.reranker import Reranker
+from engine.shortlist import CANDIDATES
 
 CPU = torch.device("cpu")
 EXPERTS, ITEMS, WINDOW = 2, 100, 4
 
 
 def a_reranker(seed: int = 0) -> Reranker:
-    found = Reranker(EXPERTS, seed, CPU)
+    found = Reranker(EXPERTS, False, seed, CPU)
     found.grow(ITEMS)
     return found
 
@@ -56,6 +58,16 @@ def facts(events: int, counts: Tensor | None = None) -> Facts:
         model=None,
         ids=None,
     )
+
+
+def everything(reranker: Reranker) -> dict[str, NDArray[np.float64]]:
+    """All that snapshots hold of it."""
+    return {
+        f"{kind}/{name}": array.copy()
+        for kind, part in reranker.parts().items()
+        for _, arrays in part.changes()
+        for name, array in arrays.items()
+    }
 
 
 def nats(answer: Tensor, items: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -112,11 +124,11 @@ def test_asking_changes_nothing(
     learned: tuple[Reranker, Tensor, NDArray[np.float64], NDArray[np.float64]],
 ) -> None:
     reranker, counts, _, _ = learned
-    before = {k: v.clone() for k, v in vars(reranker).items() if isinstance(v, Tensor)}
+    before = everything(reranker)
     mixed = mixtures(8, seed=99)
     reranker.rerank(mixed, said(mixed), facts(8, counts))
-    for name, value in before.items():
-        assert torch.equal(getattr(reranker, name), value), name
+    for name, value in everything(reranker).items():
+        np.testing.assert_array_equal(value, before[name], err_msg=name)
 
 
 def test_where_there_is_nothing_to_learn_it_loses_next_to_nothing() -> None:
@@ -147,7 +159,7 @@ def test_it_learns_alike_however_its_events_are_cut(size: int) -> None:
                 known = facts(part.stop - start, counts)
                 answer = reranker.rerank_and_learn(mixed[part], opinions, known, items[part])
                 found.append(nats(answer, items[part]))
-        assert reranker.steps.tolist() == [12, 12]
+        assert reranker.shortlist.corrector.steps.tolist() == [12, 12]
         losses.append(np.concatenate(found)[-4 * BLOCK :].mean())
     assert losses[1] == pytest.approx(losses[0], abs=0.05)
     assert losses[1] < math.log(ITEMS) - 0.3
@@ -157,9 +169,10 @@ def test_events_without_a_ranked_item_teach_nothing() -> None:
     reranker = a_reranker()
     mixed = mixtures(2 * BLOCK, seed=5)
     reranker.rerank_and_learn(mixed, said(mixed), facts(len(mixed)), np.full(len(mixed), -1))
-    assert not reranker.output_weights.any()
-    assert not reranker.came_true.any() and not reranker.expected.any()
-    assert reranker.trust.tolist() == [0.5, 0.5]
+    shortlist = reranker.shortlist
+    assert not shortlist.corrector.output_weights.any()
+    assert not shortlist.came_true.any() and not shortlist.expected.any()
+    assert shortlist.corrector.trust.tolist() == [0.5, 0.5]
 
 
 def test_no_candidate_at_all_is_no_trouble() -> None:
