@@ -1,13 +1,15 @@
-"""A small network that corrects probabilities among options, and learns online.
+"""A second opinion that corrects probabilities among options, and learns online.
 
-Of K options with probabilities p and features x, log q(k) = log p(k) + f(x_k) - log Z; for anything
-else, where that has a probability, f is 0. f has one hidden layer; it starts as 0 and learns from
-every event by Adam on the log loss (Kingma and Ba 2015), one step for `BLOCK` events however these
-are cut into batches. The answer is a linear mixture of p and q, Bayesian with a fixed share
-(Herbster and Warmuth 1998), so that it is never far behind either.
+Of K options with probabilities p and features x, log q(k) = log p(k) + w . phi(x_k) - log Z; for
+anything else, where that has a probability, nothing is added. phi holds the features themselves,
+and rectified sums of few of them with random weights (Rahimi and Recht 2008): what is learned is w
+alone, which starts as 0. It is learned from every event by online natural gradient on the log loss
+(Amari 1998), one step for `BLOCK` events however these are cut into batches; the Fisher information
+is kept with exponential forgetting. The answer is a linear mixture of p and q, Bayesian with a
+fixed share (Herbster and Warmuth 1998), so that it is never far behind either.
 
 Letters: B events, K options, C = K, or K + 1 with a last column for anything else; F features,
-N = hidden units.
+P = F + `SUMS`: entries of phi.
 """
 
 from __future__ import annotations
@@ -16,16 +18,24 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-HIDDEN = 64
+SUMS = 256
+OF = 3
+"""Random sums, and the features in each of them."""
+
 BLOCK = 64
 """Events between two steps of learning."""
 
-RATE = 5e-3
-BETAS = (0.9, 0.999)
-CLIP = 1.0
-MEMORY = 500
+MEMORY = 10_000
+"""Events over which the Fisher information forgets."""
+
+FISHER_STEP = 16
+"""Of so many events, one tells the Fisher information."""
+
+PRIOR_PRECISION = 20.0
+"""Events' worth of belief that w is as it was."""
+
+FEATURE_MEMORY = 500
 """Blocks over which the means and variances of the features forget."""
 
 BOUND = 6.0
@@ -40,33 +50,32 @@ class Correction:
     """Of the options of B events.
 
     prior and corrected (B, C), each sums to 1; there (B, K) bool: which options there are; features
-    (B, K, F); inputs (B, K, F + 1) and hidden (B, K, N) of the network.
+    (B, K, F); phi (B, K, P).
     """
 
     prior: Tensor
     corrected: Tensor
     there: Tensor
     features: Tensor
-    inputs: Tensor
-    hidden: Tensor
+    phi: Tensor
 
 
 class Corrector:
-    """The network, and how far it is trusted."""
+    """What has been learned, and how far it is trusted."""
 
     def __init__(self, features: int, seed: int, device: torch.device) -> None:
-        generator = torch.Generator().manual_seed(seed)
-        start = torch.rand(features + 1, HIDDEN, generator=generator).mul_(2.0).sub_(1.0)
-        self.input_weights = (start * features**-0.5).to(device)  # the last row: the biases
-        self.output_weights = torch.zeros(HIDDEN, device=device)
-        size = self.input_weights.numel() + HIDDEN
+        self.random = _random_sums(features, seed).to(device)
+        size = features + SUMS
+        self.weights = torch.zeros(size, device=device)
         self.gradient = torch.zeros(size, device=device)
-        self.moments = torch.zeros(2, size, device=device)
+        self.fisher = torch.zeros(size, size, device=device)
+        self.fisher_of_block = torch.zeros(size, size, device=device)
         self.mean = torch.zeros(features, device=device)
         self.variance = torch.ones(features, device=device)
         self.sums = torch.zeros(2, features, device=device)
-        self.block = torch.zeros(3, dtype=torch.long)
-        """Since the last step: events, those that were learned from, options read."""
+        self.block = torch.zeros(4, dtype=torch.long)
+        """Since the last step: events, those that were learned from, those that told the Fisher
+        information, options read."""
         self.steps = torch.zeros(2, dtype=torch.long)
         """Blocks so far, and those that changed the weights."""
         self.trust = torch.full((2,), 0.5, device=device)
@@ -76,13 +85,14 @@ class Corrector:
         """prior (B, C) sums to 1; features (B, K, F); there (B, K) bool, prior is 0 elsewhere."""
         options = features.shape[1]
         centred = (features - self.mean) * (self.variance + 1e-3).rsqrt()
-        inputs = functional.pad(centred.clamp_(-BOUND, BOUND), (0, 1), value=1.0)
-        hidden = torch.matmul(inputs, self.input_weights).relu_()
+        centred.clamp_(-BOUND, BOUND)
+        sums = torch.matmul(centred, self.random[:-1]).add_(self.random[-1]).relu_()
+        phi = torch.cat([centred, sums], dim=2)
         logs = prior.clamp(min=FLOOR).log_()
-        logs[:, :options] += hidden @ self.output_weights
+        logs[:, :options] += phi @ self.weights
         corrected = torch.softmax(logs, dim=1)
         corrected[:, :options] *= there
-        return Correction(prior, corrected, there, features, inputs, hidden)
+        return Correction(prior, corrected, there, features, phi)
 
     def answer(self, correction: Correction) -> Tensor:
         """Probabilities (B, C)."""
@@ -90,46 +100,56 @@ class Corrector:
 
     def learn(self, correction: Correction, hit: Tensor) -> None:
         """hit (B, C) bool: what came true; nothing is learned where there is nothing."""
-        rows, options = hit.any(1).nonzero().squeeze(1), correction.there.shape[1]
-        hit, corrected = hit[rows], correction.corrected[rows]
+        learned, options = hit.any(1), correction.there.shape[1]
+        errors = (correction.corrected - hit.float())[:, :options] * learned[:, None]
+        self.gradient += errors.flatten() @ correction.phi.flatten(0, 1)
+        self._learn_trust(correction.prior[hit], correction.corrected[hit])
 
-        errors = (corrected - hit.float())[:, :options].flatten()
-        inputs, hidden = (x[rows].flatten(0, 1) for x in (correction.inputs, correction.hidden))
-        back = torch.outer(errors, self.output_weights).mul_(hidden > 0)
-        self.gradient += torch.cat([(inputs.t() @ back).view(-1), hidden.t() @ errors])
-
-        likelihood = torch.stack([correction.prior[rows][hit], corrected[hit]]).add_(FLOOR)
-        self.trust = torch.softmax(self.trust.log() + likelihood.log().sum(1), dim=0)
-        kept = (1 - SHARE) ** len(rows)
-        self.trust = kept * self.trust + (1 - kept) / 2
+        position = torch.arange(len(hit)) + self.block[0]
+        sample = (position % FISHER_STEP == 0).nonzero().squeeze(1)
+        phi = correction.phi[sample]
+        weighted = phi * correction.corrected[sample, :options, None]
+        mean = weighted.sum(1)
+        self.fisher_of_block += weighted.flatten(0, 1).t() @ phi.flatten(0, 1) - mean.t() @ mean
 
         flat, read = correction.features.flatten(0, 1), correction.there.flatten()
         self.sums += torch.stack([read.float() @ flat, read.float() @ flat.square()])
-        self.block += torch.tensor([len(correction.prior), len(rows), int(read.sum())])
+        self.block += torch.tensor([len(hit), int(learned.sum()), len(sample), int(read.sum())])
         if self.block[0] >= BLOCK:
             self._step()
 
+    def _learn_trust(self, prior: Tensor, corrected: Tensor) -> None:
+        """prior and corrected (R,): of what came true."""
+        likelihood = torch.stack([prior, corrected]).add_(FLOOR)
+        self.trust = torch.softmax(self.trust.log() + likelihood.log().sum(1), dim=0)
+        kept = (1 - SHARE) ** len(prior)
+        self.trust = kept * self.trust + (1 - kept) / 2
+
     def _step(self) -> None:
-        _, learned, read = self.block.tolist()
+        _, learned, sampled, read = self.block.tolist()
         self.steps[0] += 1
         if read:
-            rate = max(1.0 / int(self.steps[0]), 1.0 / MEMORY)
+            rate = max(1.0 / int(self.steps[0]), 1.0 / FEATURE_MEMORY)
             mean = self.sums[0] / read
             self.mean.lerp_(mean, rate)
             variance = (self.sums[1] / read - mean.square()).clamp_(min=0.0)
             self.variance.lerp_(variance, rate)
         if learned:
             self.steps[1] += 1
-            self._adam(self.gradient / learned, int(self.steps[1]))
-        for sums in (self.block, self.sums, self.gradient):
+            self.fisher *= (1.0 - 1.0 / MEMORY) ** learned
+            self.fisher += self.fisher_of_block * (learned / max(sampled, 1))
+            precision = self.fisher.clone()
+            precision.diagonal().add_(PRIOR_PRECISION)
+            self.weights -= torch.linalg.solve(precision, self.gradient)
+        for sums in (self.block, self.sums, self.gradient, self.fisher_of_block):
             sums.zero_()
 
-    def _adam(self, gradient: Tensor, step: int) -> None:
-        gradient *= (CLIP / gradient.norm().clamp(min=FLOOR)).clamp(max=1.0)
-        self.moments[0].lerp_(gradient, 1 - BETAS[0])
-        self.moments[1].lerp_(gradient.square(), 1 - BETAS[1])
-        first, second = (m / (1 - b**step) for m, b in zip(self.moments, BETAS, strict=True))
-        change = RATE * first / (second.sqrt() + 1e-8)
-        size = self.input_weights.numel()
-        self.input_weights -= change[:size].view_as(self.input_weights)
-        self.output_weights -= change[size:]
+
+def _random_sums(features: int, seed: int) -> Tensor:
+    """(F + 1, SUMS): weights of `OF` features each, 0 of the others; the last row is a constant."""
+    generator = torch.Generator().manual_seed(seed)
+    weights = torch.rand(features + 1, SUMS, generator=generator).mul_(2.0).sub_(1.0)
+    order = torch.rand(features, SUMS, generator=generator).argsort(dim=0)
+    weights[:-1] *= (order < OF) / OF**0.5
+    weights[-1] *= features**-0.5
+    return weights

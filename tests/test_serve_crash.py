@@ -144,4 +144,4 @@ def test_every_event_counts_exactly_once_across_a_kill(
         assert recommender.events == engine.metrics.events == EVENTS
         totals = dict(zip(recommender.users.names, recommender.histories.total, strict=False))
         assert totals == Counter(events.users)
-        assert_same(engine, expected.result(), amplified=True)
+        assert_same(engine, expected.result())

@@ -123,7 +123,7 @@ def test_a_question_gets_the_answer_that_is_scored() -> None:
     learner = Recommender(with_settings())
     learner.learn_many(EVENTS)
     assert learner.reranker is not None
-    assert learner.reranker.shortlist.corrector.output_weights.any()
+    assert learner.reranker.shortlist.corrector.weights.any()
     asked = dict(learner.recommend("user 3", k=5))
     answers: list[torch.Tensor] = []
     learner.observers.append(lambda scoring: answers.append(scoring.answers["engine"]))

