@@ -1,4 +1,4 @@
-"""The re-ranker: a second stage that corrects the mixture's answer, and learns as it goes.
+"""The re-ranker: a second stage that corrects the mixture's answer, and learns online.
 
 First the best candidates get a better order (`engine.shortlist`); then, where repeats are allowed,
 what is the user's own gets a better share of the whole (`engine.returns`).
@@ -34,11 +34,13 @@ class Reranker:
 
     def parts(self) -> dict[str, Durable]:
         """What snapshots hold of it, by name."""
-        shortlist, returns = self.shortlist, self.returns
-        parts = {"shortlist": Tensors(shortlist), "shortlist_network": Tensors(shortlist.corrector)}
-        if returns:
-            parts |= {"returns": Tensors(returns), "returns_network": Tensors(returns.corrector)}
-        return dict(parts)
+        stages: dict[str, Shortlist | Returns] = {"shortlist": self.shortlist}
+        if self.returns:
+            stages["returns"] = self.returns
+        parts: dict[str, Durable] = {}
+        for name, stage in stages.items():
+            parts |= {name: Tensors(stage), f"{name}_corrector": Tensors(stage.corrector)}
+        return parts
 
     def grow(self, items: int) -> None:
         self.shortlist.grow(items)

@@ -1,9 +1,9 @@
 """Whether the user comes back to an item of their own, to which, or to none, where repeats are
 allowed.
 
-Users differ in how often they do so, more than experts and mixture can tell. A network
-(`engine.corrector`) chooses between the user's distinct items of late and anything else. It reads
-the probabilities as they are, the user's habit, and how each item was come back to.
+Users differ in how often they do so, more than experts and mixture can tell. A corrector
+(`engine.corrector`) weighs the user's distinct items of late against anything else: it knows the
+probabilities as they are, the user's habit, and how each item was come back to.
 
 Letters: B events, I items, W newest items: the options.
 """
@@ -40,7 +40,7 @@ class Read:
 
 
 class Returns:
-    """The network, and by item (2, I) how often it was come back to, and could have been: as the
+    """The corrector, and by item (2, I) how often it was come back to, and could have been: as the
     user's newest item, and as an older one."""
 
     def __init__(self, seed: int, device: torch.device) -> None:

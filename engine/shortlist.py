@@ -1,7 +1,7 @@
 """The mixture's best candidates, put in a better order.
 
-The mixture weighs what the experts say alike for all candidates of an event. Here a network
-(`engine.corrector`) reads, candidate by candidate, what each expert says, what is known of user and
+The mixture weighs what the experts say alike for all candidates of an event. Here a corrector
+(`engine.corrector`) knows, candidate by candidate, what each expert says, what is known of user and
 item (`engine.facts`), and how the item fared of late against what the mixture expected of it.
 Together the candidates keep the probability they had.
 
@@ -40,7 +40,7 @@ class Listed:
 
 
 class Shortlist:
-    """How each item fared (half-lives, I), and the network; for so many experts."""
+    """How each item fared (half-lives, I), and the corrector; for so many experts."""
 
     def __init__(self, experts: int, seed: int, device: torch.device) -> None:
         self.device = device

@@ -27,7 +27,7 @@ ABOUT = {
     "lrurec": "The network alone; decayed popularity for users without history.",
 }
 ABOUT_GROUPS = {
-    "reranker": "A small network that corrects the mixture among its best candidates.",
+    "reranker": "The correction of the mixture among its best candidates.",
     "popularity": "What is popular, over short and long spans of time; what users begin with.",
     "rules": "What tends to follow the user's newest items.",
     "ids": "What stands beside the user's newest items in the order of ids.",

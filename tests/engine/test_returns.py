@@ -157,7 +157,7 @@ def test_in_a_large_catalogue_it_finds_the_columns_of_the_users_own() -> None:
 
 def test_only_where_repeats_are_allowed() -> None:
     assert Reranker(2, False, 0, CPU).returns is None
-    assert "returns_network" in Reranker(2, True, 0, CPU).parts()
+    assert "returns_corrector" in Reranker(2, True, 0, CPU).parts()
 
 
 def test_users_without_events_teach_nothing() -> None:
