@@ -46,9 +46,8 @@ class Returns:
     def __init__(self, seed: int, device: torch.device) -> None:
         self.device = device
         self.corrector = Corrector(OF_USER + OF_ITEM, seed, device)
-        self.returns = torch.zeros(2, 0, device=device)
-        self.tries = torch.zeros(2, 0, device=device)
-        self._older = (torch.arange(WINDOW, device=device) > 0).long()
+        self.returns = torch.zeros(2, 0, dtype=torch.float64, device=device)
+        self.tries = torch.zeros_like(self.returns)
 
     @property
     def nbytes(self) -> int:
@@ -89,6 +88,11 @@ class Returns:
         for counts, counted in ((self.returns, came_back), (self.tries, tried)):
             where = self._older.expand_as(counted)[counted], read.items[counted]
             counts.index_put_(where, counts.new_ones(()), accumulate=True)
+
+    @property
+    def _older(self) -> Tensor:
+        """(W,) int64: 0 for the newest place, 1 for the others."""
+        return torch.arange(WINDOW, device=self.device).clamp(max=1)
 
     def _of_user(self, facts: Facts, own: Tensor) -> Tensor:
         """(B, W, OF_USER): the time since the newest item; how many there are; how often in a row
