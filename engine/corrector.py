@@ -50,14 +50,15 @@ class Correction:
     """Of the options of B events.
 
     prior and corrected (B, C), each sums to 1; there (B, K) bool: which options there are; features
-    (B, K, F); phi (B, K, P).
+    (B, K, F); centred (B, K, F) and sums (B, K, SUMS), together phi.
     """
 
     prior: Tensor
     corrected: Tensor
     there: Tensor
     features: Tensor
-    phi: Tensor
+    centred: Tensor
+    sums: Tensor
 
 
 class Corrector:
@@ -87,12 +88,12 @@ class Corrector:
         centred = (features - self.mean) * (self.variance + 1e-3).rsqrt()
         centred.clamp_(-BOUND, BOUND)
         sums = torch.matmul(centred, self.random[:-1]).add_(self.random[-1]).relu_()
-        phi = torch.cat([centred, sums], dim=2)
         logs = prior.clamp(min=FLOOR).log_()
-        logs[:, :options] += phi @ self.weights
+        first = features.shape[2]
+        logs[:, :options] += centred @ self.weights[:first] + sums @ self.weights[first:]
         corrected = torch.softmax(logs, dim=1)
         corrected[:, :options] *= there
-        return Correction(prior, corrected, there, features, phi)
+        return Correction(prior, corrected, there, features, centred, sums)
 
     def answer(self, correction: Correction) -> Tensor:
         """Probabilities (B, C)."""
@@ -102,12 +103,17 @@ class Corrector:
         """hit (B, C) bool: what came true; nothing is learned where there is nothing."""
         learned, options = hit.any(1), correction.there.shape[1]
         errors = (correction.corrected - hit.float())[:, :options] * learned[:, None]
-        self.gradient += errors.flatten() @ correction.phi.flatten(0, 1)
+        self.gradient += torch.cat(
+            [
+                errors.flatten() @ part.flatten(0, 1)
+                for part in (correction.centred, correction.sums)
+            ]
+        )
         self._learn_trust(correction.prior[hit], correction.corrected[hit])
 
         position = torch.arange(len(hit)) + self.block[0]
         sample = (position % FISHER_STEP == 0).nonzero().squeeze(1)
-        phi = correction.phi[sample]
+        phi = torch.cat([correction.centred[sample], correction.sums[sample]], dim=2)
         weighted = phi * correction.corrected[sample, :options, None]
         mean = weighted.sum(1)
         self.fisher_of_block += weighted.flatten(0, 1).t() @ phi.flatten(0, 1) - mean.t() @ mean
@@ -140,7 +146,8 @@ class Corrector:
             self.fisher += self.fisher_of_block * (learned / max(sampled, 1))
             precision = self.fisher.clone()
             precision.diagonal().add_(PRIOR_PRECISION)
-            self.weights -= torch.linalg.solve(precision, self.gradient)
+            factor = torch.linalg.cholesky(precision)
+            self.weights -= torch.cholesky_solve(self.gradient[:, None], factor).squeeze(1)
         for sums in (self.block, self.sums, self.gradient, self.fisher_of_block):
             sums.zero_()
 
