@@ -152,7 +152,7 @@ def test_it_learns_alike_however_its_events_are_cut(size: int) -> None:
     losses = []
     for step in (BLOCK, size):
         reranker, found = a_reranker(), []
-        for block in range(12):
+        for block in range(24):
             mixed = mixtures(BLOCK, seed=block)
             for start in range(0, BLOCK, step):
                 part = slice(start, min(start + step, BLOCK))
@@ -160,9 +160,9 @@ def test_it_learns_alike_however_its_events_are_cut(size: int) -> None:
                 known = facts(part.stop - start, counts)
                 answer = reranker.rerank_and_learn(mixed[part], opinions, known, items[part])
                 found.append(nats(answer, items[part]))
-        assert reranker.shortlist.corrector.steps.tolist() == [12, 12]
+        assert reranker.shortlist.corrector.steps.tolist() == [24, 24]
         losses.append(np.concatenate(found)[-4 * BLOCK :].mean())
-    assert losses[1] == pytest.approx(losses[0], abs=0.1)
+    assert losses[1] == pytest.approx(losses[0], abs=0.05)
     assert losses[1] < math.log(ITEMS) - 0.3
 
 
