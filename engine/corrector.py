@@ -1,15 +1,15 @@
 """A second opinion that corrects probabilities among options, and learns online.
 
 Of K options with probabilities p and features x, log q(k) = log p(k) + w . phi(x_k) - log Z; for
-anything else, where that has a probability, nothing is added. phi holds the features themselves,
-and rectified sums of few of them with random weights (Rahimi and Recht 2008): what is learned is w
-alone, which starts as 0. It is learned from every event by online natural gradient on the log loss
-(Amari 1998), one step for `BLOCK` events however these are cut into batches; the Fisher information
-is kept with exponential forgetting. The answer is a linear mixture of p and q, Bayesian with a
+anything else, where that has a probability, nothing is added. phi holds the features themselves and
+a hidden layer, tanh(V x); w starts as 0, V at random. Both are learned from every event by online
+natural gradient on the log loss (Amari 1998), one step for `BLOCK` events however these are cut
+into batches: w by its whole Fisher information, V by a Kronecker-factored one (Martens and Grosse
+2015), kept with exponential forgetting. The answer is a linear mixture of p and q, Bayesian with a
 fixed share (Herbster and Warmuth 1998), so that it is never far behind either.
 
-Letters: B events, K options, C = K, or K + 1 with a last column for anything else; F features,
-P = F + `SUMS`: entries of phi.
+Letters: B events, K options, C = K, or K + 1 with a last column for anything else; F features, U
+hidden units, P = F + U: entries of phi; in all of them F counts a constant, too.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-SUMS = 256
-OF = 3
-"""Random sums, and the features in each of them."""
+UNITS = 64
+"""Of the hidden layer."""
 
 BLOCK = 64
 """Events between two steps of learning."""
@@ -29,17 +29,23 @@ BLOCK = 64
 MEMORY = 10_000
 """Events over which the Fisher information forgets."""
 
-FISHER_STEP = 16
+FISHER_STEP = 8
 """Of so many events, one tells the Fisher information."""
 
 PRIOR_PRECISION = 20.0
-"""Events' worth of belief that w is as it was."""
+"""Events' worth of belief that w and V are as they were."""
 
 FEATURE_MEMORY = 500
 """Blocks over which the means and variances of the features forget."""
 
 BOUND = 6.0
 """Standard deviations beyond which a feature is cut."""
+
+LEAST_VARIANCE = 1e-2
+"""Of a feature: what has hardly varied so far says little where it differs at last."""
+
+LARGEST_WEIGHT = 1e4
+"""Beyond it, learning has lost its way and starts over."""
 
 SHARE = 1e-3
 FLOOR = 1e-30
@@ -50,7 +56,7 @@ class Correction:
     """Of the options of B events.
 
     prior and corrected (B, C), each sums to 1; there (B, K) bool: which options there are; features
-    (B, K, F); centred (B, K, F) and sums (B, K, SUMS), together phi.
+    (B, K, F); centred (B, K, F), with a 1 behind the features, and hidden (B, K, U), together phi.
     """
 
     prior: Tensor
@@ -58,25 +64,31 @@ class Correction:
     there: Tensor
     features: Tensor
     centred: Tensor
-    sums: Tensor
+    hidden: Tensor
 
 
 class Corrector:
     """What has been learned, and how far it is trusted."""
 
     def __init__(self, features: int, seed: int, device: torch.device) -> None:
-        self.random = _random_sums(features, seed).to(device)
-        size = features + SUMS
+        self._made_of = features, seed, device
+        inputs = features + 1
+        size = inputs + UNITS
         self.weights = torch.zeros(size, device=device)
-        self.gradient = torch.zeros(size, device=device)
+        self.layer = _random_layer(inputs, seed).to(device)
+        self.gradient = torch.zeros_like(self.weights)
+        self.layer_gradient = torch.zeros_like(self.layer)
         self.fisher = torch.zeros(size, size, device=device)
-        self.fisher_of_block = torch.zeros(size, size, device=device)
+        self.fisher_inputs = torch.zeros(inputs, inputs, device=device)
+        self.fisher_outputs = torch.zeros(UNITS, UNITS, device=device)
+        """The two factors of the layer's Fisher information."""
+        self.fisher_events = torch.zeros((), device=device)
+        """The Fisher information is the mean of so many events, those forgotten left out."""
         self.mean = torch.zeros(features, device=device)
         self.variance = torch.ones(features, device=device)
         self.sums = torch.zeros(2, features, device=device)
-        self.block = torch.zeros(4, dtype=torch.long)
-        """Since the last step: events, those that were learned from, those that told the Fisher
-        information, options read."""
+        self.block = torch.zeros(3, dtype=torch.long)
+        """Since the last step: events, those that were learned from, options read."""
         self.steps = torch.zeros(2, dtype=torch.long)
         """Blocks so far, and those that changed the weights."""
         self.trust = torch.full((2,), 0.5, device=device)
@@ -85,15 +97,15 @@ class Corrector:
     def correct(self, prior: Tensor, features: Tensor, there: Tensor) -> Correction:
         """prior (B, C) sums to 1; features (B, K, F); there (B, K) bool, prior is 0 elsewhere."""
         options = features.shape[1]
-        centred = (features - self.mean) * (self.variance + 1e-3).rsqrt()
-        centred.clamp_(-BOUND, BOUND)
-        sums = torch.matmul(centred, self.random[:-1]).add_(self.random[-1]).relu_()
+        centred = (features - self.mean) * (self.variance + LEAST_VARIANCE).rsqrt()
+        centred = functional.pad(centred.clamp_(-BOUND, BOUND), (0, 1), value=1.0)
+        hidden = torch.matmul(centred, self.layer).tanh_()
         logs = prior.clamp(min=FLOOR).log_()
-        first = features.shape[2]
-        logs[:, :options] += centred @ self.weights[:first] + sums @ self.weights[first:]
+        of_features, of_hidden = self.weights[:-UNITS], self.weights[-UNITS:]
+        logs[:, :options] += centred @ of_features + hidden @ of_hidden
         corrected = torch.softmax(logs, dim=1)
         corrected[:, :options] *= there
-        return Correction(prior, corrected, there, features, centred, sums)
+        return Correction(prior, corrected, there, features, centred, hidden)
 
     def answer(self, correction: Correction) -> Tensor:
         """Probabilities (B, C)."""
@@ -102,27 +114,26 @@ class Corrector:
     def learn(self, correction: Correction, hit: Tensor) -> None:
         """hit (B, C) bool: what came true; nothing is learned where there is nothing."""
         learned, options = hit.any(1), correction.there.shape[1]
+        centred, hidden = correction.centred.flatten(0, 1), correction.hidden.flatten(0, 1)
         errors = (correction.corrected - hit.float())[:, :options] * learned[:, None]
-        self.gradient += torch.cat(
-            [
-                errors.flatten() @ part.flatten(0, 1)
-                for part in (correction.centred, correction.sums)
-            ]
-        )
+        errors = errors.flatten()
+        self.gradient += torch.cat([errors @ centred, errors @ hidden])
+        self.layer_gradient += centred.t() @ (self._slopes(hidden) * errors[:, None])
         self._learn_trust(correction.prior[hit], correction.corrected[hit])
 
-        position = torch.arange(len(hit)) + self.block[0]
-        sample = (position % FISHER_STEP == 0).nonzero().squeeze(1)
-        phi = torch.cat([correction.centred[sample], correction.sums[sample]], dim=2)
-        weighted = phi * correction.corrected[sample, :options, None]
-        mean = weighted.sum(1)
-        self.fisher_of_block += weighted.flatten(0, 1).t() @ phi.flatten(0, 1) - mean.t() @ mean
+        place = torch.arange(len(hit)) + self.block[0]
+        in_turn = (place % FISHER_STEP == 0).to(learned.device)
+        self._learn_fisher(correction, (in_turn & learned).nonzero().squeeze(1))
 
         flat, read = correction.features.flatten(0, 1), correction.there.flatten()
         self.sums += torch.stack([read.float() @ flat, read.float() @ flat.square()])
-        self.block += torch.tensor([len(hit), int(learned.sum()), len(sample), int(read.sum())])
+        self.block += torch.tensor([len(hit), int(learned.sum()), int(read.sum())])
         if self.block[0] >= BLOCK:
             self._step()
+
+    def _slopes(self, hidden: Tensor) -> Tensor:
+        """(R, U): how an option's logit changes with what the hidden units (R, U) are given."""
+        return self.weights[-UNITS:] * (1.0 - hidden.square())
 
     def _learn_trust(self, prior: Tensor, corrected: Tensor) -> None:
         """prior and corrected (R,): of what came true."""
@@ -131,8 +142,28 @@ class Corrector:
         kept = (1 - SHARE) ** len(prior)
         self.trust = kept * self.trust + (1 - kept) / 2
 
+    def _learn_fisher(self, correction: Correction, sample: Tensor) -> None:
+        """From events (R,), on behalf of all."""
+        if not len(sample):
+            return
+        phi = torch.cat([correction.centred[sample], correction.hidden[sample]], dim=2)
+        shares = correction.corrected[sample, : phi.shape[1], None]
+        weighted = phi * shares
+        mean, inputs = weighted.sum(1), len(self.fisher_inputs)
+        squares = weighted.flatten(0, 1).t() @ phi.flatten(0, 1)
+        slopes = self._slopes(correction.hidden[sample])
+        outputs = (slopes * shares).flatten(0, 1).t() @ slopes.flatten(0, 1)
+        self.fisher_events += FISHER_STEP * len(sample)
+        rate = FISHER_STEP / self.fisher_events
+        for part, sums in (
+            (self.fisher, squares - mean.t() @ mean),
+            (self.fisher_inputs, squares[:inputs, :inputs]),
+            (self.fisher_outputs, outputs),
+        ):
+            part.mul_(1.0 - rate * len(sample)).add_(sums * rate)
+
     def _step(self) -> None:
-        _, learned, sampled, read = self.block.tolist()
+        _, learned, read = self.block.tolist()
         self.steps[0] += 1
         if read:
             rate = max(1.0 / int(self.steps[0]), 1.0 / FEATURE_MEMORY)
@@ -142,21 +173,36 @@ class Corrector:
             self.variance.lerp_(variance, rate)
         if learned:
             self.steps[1] += 1
-            self.fisher *= (1.0 - 1.0 / MEMORY) ** learned
-            self.fisher += self.fisher_of_block * (learned / max(sampled, 1))
-            precision = self.fisher.clone()
-            precision.diagonal().add_(PRIOR_PRECISION)
-            factor = torch.linalg.cholesky(precision)
-            self.weights -= torch.cholesky_solve(self.gradient[:, None], factor).squeeze(1)
-        for sums in (self.block, self.sums, self.gradient, self.fisher_of_block):
+            self._learn_weights()
+            self.fisher_events *= (1.0 - 1.0 / MEMORY) ** learned
+        for sums in (self.block, self.sums, self.gradient, self.layer_gradient):
             sums.zero_()
+        largest = [float(weights.abs().max()) for weights in (self.weights, self.layer)]
+        if not (largest[0] < LARGEST_WEIGHT and largest[1] < LARGEST_WEIGHT):
+            vars(self).update(vars(Corrector(*self._made_of)))
+
+    def _learn_weights(self) -> None:
+        events = self.fisher_events.clamp(min=1.0)
+        prior = PRIOR_PRECISION / events
+        step = _solved(self.fisher, prior, self.gradient[:, None] / events).squeeze(1)
+        # The prior is split between the factors (Martens and Grosse 2015, section 6.3).
+        inputs, outputs = self.fisher_inputs, self.fisher_outputs
+        scales = [factor.diagonal().mean().clamp(min=FLOOR) for factor in (inputs, outputs)]
+        split = (prior * scales[0] / scales[1]).sqrt()
+        layer_step = _solved(inputs, split, self.layer_gradient / events)
+        layer_step = _solved(outputs, prior / split, layer_step.t()).t()
+        self.weights -= step
+        self.layer -= layer_step
 
 
-def _random_sums(features: int, seed: int) -> Tensor:
-    """(F + 1, SUMS): weights of `OF` features each, 0 of the others; the last row is a constant."""
+def _solved(matrix: Tensor, ridge: Tensor, right: Tensor) -> Tensor:
+    """x of (matrix + ridge I) x = right; not finite where the matrix is not."""
+    matrix = matrix.clone()
+    matrix.diagonal().add_(ridge)
+    return torch.cholesky_solve(right, torch.linalg.cholesky_ex(matrix).L)
+
+
+def _random_layer(inputs: int, seed: int) -> Tensor:
+    """(F, U), uniform within 1 / sqrt(F)."""
     generator = torch.Generator().manual_seed(seed)
-    weights = torch.rand(features + 1, SUMS, generator=generator).mul_(2.0).sub_(1.0)
-    order = torch.rand(features, SUMS, generator=generator).argsort(dim=0)
-    weights[:-1] *= (order < OF) / OF**0.5
-    weights[-1] *= features**-0.5
-    return weights
+    return (2.0 * torch.rand(inputs, UNITS, generator=generator) - 1.0) * inputs**-0.5

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from engine.corrector import BLOCK, OF, SUMS, Corrector
+from engine.corrector import BLOCK, Corrector
 
 CPU = torch.device("cpu")
 OPTIONS, FEATURES = 10, 4
@@ -60,7 +60,7 @@ def test_it_learns_the_same_however_its_events_are_cut(size: int) -> None:
     taught(whole, 8)
     taught(cut, 8, size)
     assert cut.steps.tolist() == whole.steps.tolist() == [8, 8]
-    for name in ("weights", "fisher", "mean", "variance"):
+    for name in ("weights", "layer", "fisher", "mean", "variance"):
         one, other = getattr(cut, name), getattr(whole, name)
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3, msg=name)
     torch.testing.assert_close(cut.trust, whole.trust, rtol=0, atol=0.05)  # its share of a block
@@ -79,7 +79,7 @@ def test_options_that_are_not_there_get_nothing_and_teach_nothing() -> None:
         correction = wider.correct(prior, more, there)
         assert (wider.answer(correction)[:, OPTIONS:] == 0).all()
         wider.learn(correction, hit)
-    for name in ("weights", "fisher", "mean", "variance", "trust"):
+    for name in ("weights", "layer", "fisher", "mean", "variance", "trust"):
         one, other = getattr(wider, name), getattr(plain, name)
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3, msg=name)
 
@@ -113,7 +113,10 @@ def test_misled_for_long_it_is_no_longer_trusted() -> None:
     assert nats[-1] < np.log(OPTIONS)
 
 
-def test_each_random_sum_is_of_few_features() -> None:
-    random_sums = Corrector(12, seed=3, device=CPU).random
-    assert random_sums.shape == (13, SUMS)
-    assert ((random_sums[:-1] != 0).sum(0) == OF).all()
+def test_it_starts_over_where_learning_has_lost_its_way() -> None:
+    found, fresh = corrector(), corrector()
+    taught(found, 10)
+    found.weights[0] = 1e6
+    assert torch.isfinite(taught(found, 1)).all()
+    assert not found.weights.any()
+    torch.testing.assert_close(taught(found, 10), taught(fresh, 10))
