@@ -117,8 +117,11 @@ class Corrector:
         centred, hidden = correction.centred.flatten(0, 1), correction.hidden.flatten(0, 1)
         errors = (correction.corrected - hit.float())[:, :options] * learned[:, None]
         errors = errors.flatten()
-        self.gradient += torch.cat([errors @ centred, errors @ hidden])
-        self.layer_gradient += centred.t() @ (self._slopes(hidden) * errors[:, None])
+        by_input = errors @ centred
+        self.gradient += torch.cat([by_input, errors @ hidden])
+        # centred' (errors (1 - hidden^2)), of which tanh' = 1 - tanh^2 is the larger matrix.
+        by_unit = by_input[:, None] - (centred * errors[:, None]).t() @ hidden.square()
+        self.layer_gradient += by_unit * self.weights[-UNITS:]
         self._learn_trust(correction.prior[hit], correction.corrected[hit])
 
         place = torch.arange(len(hit)) + self.block[0]
@@ -130,10 +133,6 @@ class Corrector:
         self.block += torch.tensor([len(hit), int(learned.sum()), int(read.sum())])
         if self.block[0] >= BLOCK:
             self._step()
-
-    def _slopes(self, hidden: Tensor) -> Tensor:
-        """(R, U): how an option's logit changes with what the hidden units (R, U) are given."""
-        return self.weights[-UNITS:] * (1.0 - hidden.square())
 
     def _learn_trust(self, prior: Tensor, corrected: Tensor) -> None:
         """prior and corrected (R,): of what came true."""
@@ -151,7 +150,7 @@ class Corrector:
         weighted = phi * shares
         mean, inputs = weighted.sum(1), len(self.fisher_inputs)
         squares = weighted.flatten(0, 1).t() @ phi.flatten(0, 1)
-        slopes = self._slopes(correction.hidden[sample])
+        slopes = self.weights[-UNITS:] * (1.0 - correction.hidden[sample].square())
         outputs = (slopes * shares).flatten(0, 1).t() @ slopes.flatten(0, 1)
         self.fisher_events += FISHER_STEP * len(sample)
         rate = FISHER_STEP / self.fisher_events

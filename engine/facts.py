@@ -69,11 +69,11 @@ class Facts:
             return self.counts.new_zeros(*candidates.shape, 4)
         there = (self.recent >= 0).float()
         embedding, bias = self.model.embedding.detach(), self.model.item_bias.detach()
-        of_candidates, of_recent = (
-            functional.normalize(embedding[rows + 1], dim=2)
-            for rows in (candidates, self.recent.clamp(min=0))
-        )
-        cosines = torch.bmm(of_candidates, of_recent.transpose(1, 2)) * there[:, None, :]
+        of_candidates = functional.embedding(candidates + 1, embedding)
+        of_recent = functional.embedding(self.recent.clamp(min=0) + 1, embedding)
+        of_recent = functional.normalize(of_recent, dim=2) * there[:, :, None]
+        norms = torch.linalg.vector_norm(of_candidates, dim=2, keepdim=True).clamp_(min=1e-12)
+        cosines = torch.bmm(of_candidates, of_recent.transpose(1, 2)).div_(norms)
         highest = (cosines - 2.0 * (1.0 - there[:, None, :])).amax(2) * there[:, :1]
         mean = cosines.sum(2) / there.sum(1, keepdim=True).clamp(min=1.0)
         return torch.stack([cosines[:, :, 0], highest, mean, bias[candidates + 1]], dim=2)
@@ -83,8 +83,8 @@ class Facts:
         item, and of the nearest of the user's recent items; 0 where ids tell nothing."""
         if self.ids is None:
             return self.counts.new_zeros(*candidates.shape, 2)
-        own, recent = self.ids.places(candidates)[:, :, None], self.ids.places(self.recent)
-        known = (own >= 0) & (recent >= 0)[:, None, :]
-        places = (own - recent[:, None, :]).abs().float().clamp(max=FARTHEST)
-        places = torch.where(known, places, FARTHEST)
+        own, recent = (self.ids.places(items).float() for items in (candidates, self.recent))
+        own.masked_fill_(own < 0, torch.inf)
+        recent.masked_fill_(recent < 0, -torch.inf)
+        places = (own[:, :, None] - recent[:, None, :]).abs_().clamp_(max=FARTHEST)
         return torch.stack([places[:, :, 0], places.amin(2)], dim=2).log1p_()
