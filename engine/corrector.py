@@ -1,15 +1,15 @@
 """A second opinion that corrects probabilities among options, and learns online.
 
 Of K options with probabilities p and features x, log q(k) = log p(k) + w . phi(x_k) - log Z; for
-anything else, where that has a probability, nothing is added. phi holds the features themselves and
-a hidden layer, tanh(V x); w starts as 0, V at random. Both are learned from every event by online
-natural gradient on the log loss (Amari 1998), one step for `BLOCK` events however these are cut
-into batches: w by its whole Fisher information, V by a Kronecker-factored one (Martens and Grosse
-2015), kept with exponential forgetting. The answer is a linear mixture of p and q, Bayesian with a
-fixed share (Herbster and Warmuth 1998), so that it is never far behind either.
+anything else, where that has a probability, nothing is added. phi holds the features themselves, a
+constant, and a hidden layer, tanh(V x); w starts as 0, V at random. Both are learned from every
+event by online natural gradient on the log loss (Amari 1998), one step for `BLOCK` events however
+these are cut into batches: w by its whole Fisher information, V by a Kronecker-factored one (Martens
+and Grosse 2015), both with exponential forgetting. The answer is a linear mixture of p and q,
+Bayesian with a fixed share (Herbster and Warmuth 1998), so that it is never far behind either.
 
-Letters: B events, K options, C = K, or K + 1 with a last column for anything else; F features, U
-hidden units, P = F + U: entries of phi; in all of them F counts a constant, too.
+Letters: B events, K options, C = K, or K + 1 with a last column for anything else; F features, D =
+F + 1 with a constant, U hidden units, P = D + U: entries of phi.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Correction:
     """Of the options of B events.
 
     prior and corrected (B, C), each sums to 1; there (B, K) bool: which options there are; features
-    (B, K, F); centred (B, K, F), with a 1 behind the features, and hidden (B, K, U), together phi.
+    (B, K, F); centred (B, K, D), with the constant last, and hidden (B, K, U), together phi.
     """
 
     prior: Tensor
@@ -119,7 +119,7 @@ class Corrector:
         errors = errors.flatten()
         by_input = errors @ centred
         self.gradient += torch.cat([by_input, errors @ hidden])
-        # centred' (errors (1 - hidden^2)), of which tanh' = 1 - tanh^2 is the larger matrix.
+        # tanh' = 1 - tanh^2, multiplied out: one matrix as large as the hidden units, not three.
         by_unit = by_input[:, None] - (centred * errors[:, None]).t() @ hidden.square()
         self.layer_gradient += by_unit * self.weights[-UNITS:]
         self._learn_trust(correction.prior[hit], correction.corrected[hit])
@@ -202,6 +202,6 @@ def _solved(matrix: Tensor, ridge: Tensor, right: Tensor) -> Tensor:
 
 
 def _random_layer(inputs: int, seed: int) -> Tensor:
-    """(F, U), uniform within 1 / sqrt(F)."""
+    """(D, U), uniform within 1 / sqrt(D)."""
     generator = torch.Generator().manual_seed(seed)
     return (2.0 * torch.rand(inputs, UNITS, generator=generator) - 1.0) * inputs**-0.5
