@@ -4,9 +4,9 @@ Of K options with probabilities p and features x, log q(k) = log p(k) + w . phi(
 anything else, where that has a probability, nothing is added. phi holds the features themselves, a
 constant, and a hidden layer, tanh(V x); w starts as 0, V at random. Both are learned from every
 event by online natural gradient on the log loss (Amari 1998), one step for `BLOCK` events however
-these are cut into batches: w by its whole Fisher information, V by a Kronecker-factored one (Martens
-and Grosse 2015), both with exponential forgetting. The answer is a linear mixture of p and q,
-Bayesian with a fixed share (Herbster and Warmuth 1998), so that it is never far behind either.
+these are cut into batches: w by its whole Fisher information, V by one in Kronecker factors
+(Martens and Grosse 2015), both with exponential forgetting. The answer is a linear mixture of p and
+q, Bayesian with a fixed share (Herbster and Warmuth 1998), so that it is never far behind either.
 
 Letters: B events, K options, C = K, or K + 1 with a last column for anything else; F features, D =
 F + 1 with a constant, U hidden units, P = D + U: entries of phi.
