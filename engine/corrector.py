@@ -176,8 +176,8 @@ class Corrector:
             self.fisher_events *= (1.0 - 1.0 / MEMORY) ** learned
         for sums in (self.block, self.sums, self.gradient, self.layer_gradient):
             sums.zero_()
-        largest = [float(weights.abs().max()) for weights in (self.weights, self.layer)]
-        if not (largest[0] < LARGEST_WEIGHT and largest[1] < LARGEST_WEIGHT):
+        # Asked this way round, what is not a number is too large as well.
+        if not all(part.abs().max() < LARGEST_WEIGHT for part in (self.weights, self.layer)):
             vars(self).update(vars(Corrector(*self._made_of)))
 
     def _learn_weights(self) -> None:

@@ -11,6 +11,7 @@ from engine.corrector import BLOCK, Corrector
 
 CPU = torch.device("cpu")
 OPTIONS, FEATURES = 10, 4
+LEARNED = ("weights", "layer", "fisher", "fisher_inputs", "fisher_outputs", "mean", "variance")
 
 
 def corrector() -> Corrector:
@@ -60,9 +61,9 @@ def test_it_learns_the_same_however_its_events_are_cut(size: int) -> None:
     taught(whole, 8)
     taught(cut, 8, size)
     assert cut.steps.tolist() == whole.steps.tolist() == [8, 8]
-    for name in ("weights", "layer", "fisher", "mean", "variance"):
+    for name in LEARNED:
         one, other = getattr(cut, name), getattr(whole, name)
-        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3, msg=name)
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5, msg=name)
     torch.testing.assert_close(cut.trust, whole.trust, rtol=0, atol=0.05)  # its share of a block
 
 
@@ -79,9 +80,9 @@ def test_options_that_are_not_there_get_nothing_and_teach_nothing() -> None:
         correction = wider.correct(prior, more, there)
         assert (wider.answer(correction)[:, OPTIONS:] == 0).all()
         wider.learn(correction, hit)
-    for name in ("weights", "layer", "fisher", "mean", "variance", "trust"):
+    for name in (*LEARNED, "trust"):
         one, other = getattr(wider, name), getattr(plain, name)
-        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3, msg=name)
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5, msg=name)
 
 
 def test_anything_else_has_a_probability_and_no_features() -> None:
