@@ -130,10 +130,10 @@ def _held_out_loss(model: LRURec, held_out: list[tuple[Sequence, int]]) -> tuple
         part = held_out[start : start + 64]
         lengths = np.array([len(sequence) - 1 for sequence, _ in part])
         batch = pack([sequence for sequence, _ in part], max_length=max(lengths))
-        losses = evaluate_loss(model, batch)
         position = np.concatenate([np.arange(n) for n in lengths])
-        first_held = np.array([n - held for n, (_, held) in zip(lengths, part, strict=True)])
-        counted = torch.from_numpy(position >= np.repeat(first_held, lengths)).to(losses.device)
-        total += float(losses[counted].sum())
-        count += int(counted.sum())
+        first_held = np.array([n - own for n, (_, own) in zip(lengths, part, strict=True)])
+        held = torch.from_numpy(position >= np.repeat(first_held, lengths))
+        losses = evaluate_loss(model, batch, held)
+        total += float(losses.sum())
+        count += len(losses)
     return (total / count if count else float("nan")), count

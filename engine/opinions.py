@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from engine.topk import candidates_of
 from engine.union import Union
@@ -58,9 +59,12 @@ class Table:
     def among(self, items: Tensor) -> Tensor:
         """x[b, :, items[b, k]]: (B, K) to (B, M, K)."""
         of_own = self.own.gather(2, items[:, None, :].expand(-1, self.own.shape[1], -1))
-        touched = (items[:, :, None] == self.touched).to(self.common)
-        of_common = self.common[:, items].transpose(0, 1)
-        of_common = of_common + torch.bmm(self.difference, touched.transpose(1, 2))
+        (shared, columns), untouched = self.common.shape, len(self.touched)
+        place = torch.full((columns,), untouched, device=items.device)
+        place[self.touched] = torch.arange(untouched, device=place.device)
+        difference = functional.pad(self.difference, (0, 1))
+        there = place[items][:, None, :].expand(-1, shared, -1)
+        of_common = self.common[:, items].transpose(0, 1) + difference.gather(2, there)
         return torch.cat([of_common, of_own], dim=1)
 
     def rows(self, events: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ from lrurec.config import TrainConfig
 from lrurec.layers import dropout, truncated_normal
 from lrurec.loss import full_softmax_loss
 from lrurec.model import NEW_ITEM_BIAS_QUANTILE
-from lrurec.train import adamw
+from lrurec.optimizer import AdamW
 from replay.baselines.base import Task
 from replay.baselines.one_by_one import History, OneByOne
 
@@ -95,7 +95,7 @@ class Neural(OneByOne):
         self.config = replace(config, seed=task.seed)
         self.model = self.network(task.n_items, self.config).eval()
         self._training = TrainConfig(config.learning_rate, config.weight_decay)
-        self._optimizer = adamw(self.model, self._training)
+        self._optimizer = AdamW(self.model, self._training)
         self._window = Window(self.config)
         self._sequences = RaggedRows()
         self._sequences.resize(task.n_users)
@@ -133,11 +133,9 @@ class Neural(OneByOne):
     def _train(self, given: lesson.Lesson) -> None:
         config, model = self.config, self.model.train()
         model.dropout_rate = lesson.dropout(config, self._window.end)
-        decay = lesson.embedding_decay(config, self._window.end)
-        self._optimizer.param_groups[-1]["weight_decay"] = decay
+        self._optimizer.embedding_decay = lesson.embedding_decay(config, self._window.end)
         rows = slice(0, self.known + 1)
         for batch in lesson.batches(given, config, self.versions):
-            self._optimizer.zero_grad(set_to_none=True)
             loss = full_softmax_loss(
                 model(batch.items, batch.offsets),
                 model.embedding[rows],
