@@ -47,11 +47,11 @@ class Query:
         """(B,) who has no event yet."""
         return self.recent[:, 0] < 0
 
-    def logits(self) -> Tensor:
+    def logits(self, out: Tensor | None = None) -> Tensor:
         """(B, I) by LRURec."""
         assert self.hidden is not None
-        logits = torch.matmul(self.hidden, self.model.embedding[1:].t())
-        return logits.add_(self.model.item_bias[1:])
+        embedding, bias = self.model.embedding[1:], self.model.item_bias[1:]
+        return torch.addmm(bias, self.hidden, embedding.t(), out=out)
 
 
 class Experts:
@@ -149,9 +149,8 @@ class Experts:
             column += 1
         torch.log(weights[:, :column], out=logs[:, :column])
         if "lrurec" in self.chosen:
-            logits = query.logits()
+            logits = query.logits(out=logs[:, column])
             logits[newcomer] = popularity[newcomer].log()
-            logs[:, column] = logits
             torch.softmax(logits, dim=1, out=weights[:, column])
         difference = [
             (there - everywhere[:, None, touched]).transpose(0, 1)

@@ -42,12 +42,10 @@ def rank_gains(ranks: NDArray[np.int64]) -> NDArray[np.float64]:
 
     Ranks are 1-based; 0 is a miss.
     """
-    hit = ranks > 0
-    rank = np.where(hit, ranks, 1).astype(np.float64)
-    recalls = (hit & (ranks <= k) for k in CUTOFFS)
-    discount = 1.0 / np.log2(rank + 1.0)
-    ndcgs = (np.where(hit & (ranks <= k), discount, 0.0) for k in CUTOFFS)
-    return np.column_stack([*recalls, *ndcgs, np.where(hit, 1.0 / rank, 0.0)])
+    rank = np.where(ranks > 0, ranks, np.inf)
+    recalls = rank[:, None] <= CUTOFFS
+    ndcgs = recalls / np.log2(rank + 1.0)[:, None]
+    return np.concatenate([recalls, ndcgs, 1.0 / rank[:, None]], axis=1)
 
 
 class _Means:

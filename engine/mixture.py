@@ -132,11 +132,12 @@ class Mixture:
         by_expert = torch.stack([self.blend[contexts[:, 0]], self.linear[:m].expand_as(scale)], 1)
         sums = opinions.weights.combine(by_expert * scale[:, None, :])
         blend, answer = sums.mul_(candidates[:, None, :]).unbind(1)
-        torch.log(blend.clamp(min=FLOOR), out=opinions.logs.own[:, -1])
+        torch.clamp(blend, min=FLOOR, out=opinions.logs.own[:, -1]).log_()
         by_feature = self.shared + self.by_context[contexts].sum(1)
         joint = opinions.logs.combine(by_feature[:, None, :]).squeeze(1)
         joint.add_(candidates - 1.0, alpha=EXCLUSION)
-        joint = torch.softmax(joint, dim=1).mul_(candidates)  # nothing where nobody is a candidate
+        torch.softmax(joint, dim=1, out=joint)
+        joint.mul_(candidates)  # nothing where nobody is a candidate
         answer.add_(blend, alpha=float(self.linear[m])).add_(joint, alpha=float(self.linear[m + 1]))
         return _Layers(opinions, scale, blend, joint, answer)
 

@@ -117,7 +117,8 @@ class Opinions:
     def by_item(self, shares: Tensor, events: Tensor, items: int) -> Tensor:
         """(items,): of shares (B, I), each item's sum over events (R,)."""
         if self.union is None:
-            return shares[events].sum(0)
+            counted = shares.new_zeros(len(shares)).index_fill_(0, events, 1.0)
+            return counted @ shares
         rows = self.union.items[events].flatten()
         return shares.new_zeros(items).index_add_(0, rows, shares[events].flatten())
 

@@ -47,12 +47,12 @@ class Rows(Protocol):
         """S[antecedents, successors] += weights; all (N,)."""
         ...
 
-    def add_scores(self, antecedents: Tensor, weights: Tensor, out: Tensor) -> None:
-        """out[b] += sum_q weights[b, q] * S[antecedents[b, q]]; both (B, Q), out (B, I)."""
+    def sums(self, antecedents: Tensor, weights: Tensor, items: int) -> Tensor:
+        """sum_q weights[b, q] * S[antecedents[b, q]], (B, items); both arguments (B, Q)."""
         ...
 
     def entries(self, antecedents: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What `add_scores` adds, as events b, items and values (N,): a pair may come again."""
+        """What `sums` sums, as events b, items and values (N,): a pair may come again."""
         ...
 
 
@@ -109,15 +109,14 @@ class DenseRows:
         index = antecedents * self.counts.shape[1] + successors
         self.counts.view(-1).index_add_(0, index, weights)
 
-    def add_scores(self, antecedents: Tensor, weights: Tensor, out: Tensor) -> None:
+    def sums(self, antecedents: Tensor, weights: Tensor, items: int) -> Tensor:
         sums = functional.embedding_bag(
             antecedents, self.counts, mode="sum", per_sample_weights=weights
         )
-        out += sums[:, : out.shape[1]]
+        return sums[:, :items]
 
     def entries(self, antecedents: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        sums = torch.zeros(len(antecedents), self.items, device=self.counts.device)
-        self.add_scores(antecedents, weights, sums)
+        sums = self.sums(antecedents, weights, self.items)
         events, items = sums.nonzero(as_tuple=True)
         return events, items, sums[events, items]
 
@@ -220,11 +219,11 @@ class BoundedRows:
         owns = self.successors.view(-1)[target] == successors
         self.counts.view(-1).index_add_(0, target[owns], sums[owns])
 
-    def add_scores(self, antecedents: Tensor, weights: Tensor, out: Tensor) -> None:
-        events, items, values = self.entries(antecedents, weights)
-        sums = torch.zeros(out.shape, device=out.device)
-        sums.view(-1).index_add_(0, events * out.shape[1] + items, values)
-        out += sums
+    def sums(self, antecedents: Tensor, weights: Tensor, items: int) -> Tensor:
+        events, successors, values = self.entries(antecedents, weights)
+        sums = torch.zeros(len(antecedents), items, device=self.counts.device)
+        sums.view(-1).index_add_(0, events * items + successors, values)
+        return sums
 
     def entries(self, antecedents: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         events, gaps = weights.nonzero(as_tuple=True)

@@ -89,8 +89,8 @@ class SequentialRules:
         """Positive scores into out (B, settings, I); recent (B, W) newest first, popularity
         (B, I)."""
         for k, (antecedents, weights) in enumerate(self._antecedents(recent)):
-            torch.mul(popularity, SETTINGS[k].share, out=out[:, k])
-            self.rows[k].add_scores(antecedents, weights, out[:, k])
+            sums = self.rows[k].sums(antecedents, weights, out.shape[2])
+            torch.add(sums, popularity, alpha=SETTINGS[k].share, out=out[:, k])
 
     def entries(self, recent: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:
         """By setting, what `scores` adds to the share of popularity (`Rows.entries`)."""

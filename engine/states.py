@@ -135,7 +135,10 @@ class States:
         self._hidden = torch.cat([self._hidden, room])
 
     def _scan(self, users: IntArray) -> None:
-        """Rebuild states by parallel scan over the events since the anchor."""
+        """Rebuild states by parallel scan over the events since the anchor; zeros without any."""
+        slots = torch.from_numpy(self._slot[users]).to(self.device)
+        self._states[slots], self._hidden[slots] = 0.0, 0.0
+        users = users[self.histories.events.lengths(users) > 0]
         items, offsets = self.histories.events.gather(users)
         start = 0
         while start < len(users):
@@ -150,16 +153,10 @@ class States:
 
     def _scan_slice(self, users: IntArray, items: IntArray, offsets: IntArray) -> None:
         slots = torch.from_numpy(self._slot[users]).to(self.device)
-        empty = torch.from_numpy(np.diff(offsets) == 0).to(self.device)
         hidden, states = self.model.advance(
             torch.from_numpy(items + 1).to(self.device),
             torch.from_numpy(offsets),
             self.model.initial_states(len(users)),
         )
         self._states[slots] = states
-        last = torch.from_numpy(np.maximum(offsets[1:] - 1, 0)).to(self.device)
-        if len(hidden):
-            hidden = hidden[last].masked_fill(empty[:, None], 0.0)
-        else:
-            hidden = torch.zeros(len(users), self._hidden.shape[1], device=self.device)
-        self._hidden[slots] = hidden
+        self._hidden[slots] = hidden[torch.from_numpy(offsets[1:] - 1).to(self.device)]

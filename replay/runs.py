@@ -14,7 +14,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from replay import report
 from replay.prequential import Results
@@ -106,7 +106,7 @@ def _by_order(runs: Sequence[Run]) -> tuple[list[Run], list[Run]]:
 
 def _mean_and_interval(reports: Sequence[Report]) -> tuple[Report, Report]:
     """By model and metric: the mean over runs, and half the width of its Student t interval."""
-    quantile = float(student.ppf((1 + CONFIDENCE) / 2, len(reports) - 1))
+    quantile = float(stdtrit(len(reports) - 1, (1 + CONFIDENCE) / 2))
     means: Report = {}
     interval: Report = {}
     for name, metrics in reports[0]["models"].items():
