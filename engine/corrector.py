@@ -24,7 +24,7 @@ UNITS = 64
 """Of the hidden layer."""
 
 BLOCK = 64
-"""Events between two steps of learning."""
+"""Events between two steps of learning, or as many as come at once."""
 
 MEMORY = 10_000
 """Events over which the Fisher information forgets."""
@@ -128,8 +128,9 @@ class Corrector:
         in_turn = (place % FISHER_STEP == 0).to(learned.device)
         self._learn_fisher(correction, (in_turn & learned).nonzero().squeeze(1))
 
-        flat, read = correction.features.flatten(0, 1), correction.there.flatten()
-        self.sums += torch.stack([read.float() @ flat, read.float() @ flat.square()])
+        flat, read = correction.features.flatten(0, 1), correction.there.flatten().float()
+        self.sums[0].addmv_(flat.t(), read)
+        self.sums[1].addmv_(flat.square().t(), read)
         self.block += torch.tensor([len(hit), int(learned.sum()), int(read.sum())])
         if self.block[0] >= BLOCK:
             self._step()
@@ -152,14 +153,15 @@ class Corrector:
         squares = weighted.flatten(0, 1).t() @ phi.flatten(0, 1)
         slopes = self.weights[-UNITS:] * (1.0 - correction.hidden[sample].square())
         outputs = (slopes * shares).flatten(0, 1).t() @ slopes.flatten(0, 1)
-        self.fisher_events += FISHER_STEP * len(sample)
-        rate = FISHER_STEP / self.fisher_events
+        told = FISHER_STEP * len(sample)
+        self.fisher_events += told
+        rate = told / self.fisher_events
         for part, sums in (
             (self.fisher, squares - mean.t() @ mean),
             (self.fisher_inputs, squares[:inputs, :inputs]),
             (self.fisher_outputs, outputs),
         ):
-            part.mul_(1.0 - rate * len(sample)).add_(sums * rate)
+            part.lerp_(sums / len(sample), rate)
 
     def _step(self) -> None:
         _, learned, read = self.block.tolist()

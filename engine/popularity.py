@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -63,13 +64,20 @@ class Popularity:
         return unique, self._weights(self.counts[:, None, unique] + before, known)
 
     def _weights(self, counts: Tensor, known: int) -> Tensor:
-        """Smoothed: the slowest by a prior count, each faster one by the one before it."""
-        result = torch.empty_like(counts)
-        totals = self.totals.tolist()
-        result[0] = (counts[0] + PRIOR_COUNT) / (totals[0] + PRIOR_COUNT * known)
-        for k in range(1, len(HALF_LIVES)):
-            result[k] = (counts[k] + BACKOFF * result[k - 1]) / (totals[k] + BACKOFF)
-        return result
+        """Smoothed: the slowest by a prior count, each faster one by the one before it.
+
+        With totals t: w_0 = (c_0 + PRIOR_COUNT) / (t_0 + PRIOR_COUNT known), w_k = (c_k + BACKOFF
+        w_k-1) / (t_k + BACKOFF). That is linear in the counts (K, ...): one product.
+        """
+        first, *others = self.totals.tolist()
+        lent = np.zeros((len(HALF_LIVES), len(HALF_LIVES)), dtype=np.float32)
+        lent[0, 0] = 1.0 / (first + PRIOR_COUNT * known)
+        for k, total in enumerate(others, start=1):
+            lent[k] = BACKOFF * lent[k - 1]
+            lent[k, k] = 1.0
+            lent[k] /= total + BACKOFF
+        by = torch.from_numpy(lent).to(self.device)
+        return torch.addmm(by[:, :1], by, counts.flatten(1), beta=PRIOR_COUNT).view_as(counts)
 
     def learn(self, context: Context) -> None:
         n = len(context)

@@ -32,11 +32,14 @@ from lrurec.config import ModelConfig
 from lrurec.model import LRURec
 
 SCORE_EVENTS = 64
-"""Events scored at once at most: so far the mixture's weights may lag."""
+"""Events scored at once at most: so far the mixture's weights may lag ..."""
 
-SCORE_CELLS = 4_000_000
-"""Events x experts x items scored at once at most: 16 MB, so that they stay in the cache. In a
-large catalogue, where experts speak of few items only, it bounds events x items."""
+LONG_STREAM = 100_000
+"""... and twice as far from so many events on, since an event more changes the weights less."""
+
+SCORE_CELLS = 8_000_000
+"""Events x experts x items scored at once at most: 32 MB. In a large catalogue, where experts speak
+of few items only, it bounds events x items."""
 
 
 class Recommender:
@@ -220,12 +223,13 @@ class Recommender:
         return before
 
     def _score_and_learn_popularity(self, context: Context, hidden: Tensor | None) -> Scored:
-        """Rank the batch part by part, so that the parts' matrices stay in the cache.
+        """Rank the batch part by part, so that their matrices stay small and the mixture fresh.
 
         Popularity learns each part at once: it is exact inside the batch either way.
         """
         cells = len(self.items) * (1 if self._large_catalogue else len(self.experts.names))
-        events = max(1, min(SCORE_EVENTS, SCORE_CELLS // cells))
+        most = 2 * SCORE_EVENTS if self.events >= LONG_STREAM else SCORE_EVENTS
+        events = max(1, min(most, SCORE_CELLS // cells))
         parts = []
         for start, part in zip(range(0, len(context), events), context.split(events), strict=True):
             before = None if hidden is None else hidden[start : start + events]

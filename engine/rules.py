@@ -53,9 +53,10 @@ class SequentialRules:
         self.device = device
         self.max_bytes = max_bytes
         self.totals = torch.zeros(len(SETTINGS), 0, device=device)
-        self._decays = [
-            setting.gap_decay ** torch.arange(setting.window, device=device) for setting in SETTINGS
-        ]
+        gaps = np.arange(max(setting.window for setting in SETTINGS), dtype=np.float32)
+        decays = [np.where(gaps < s.window, s.gap_decay**gaps, 0) for s in SETTINGS]
+        self._decays = torch.from_numpy(np.stack(decays)).to(device)[:, None, :]
+        self._powers = torch.tensor([s.power for s in SETTINGS], device=device)[:, None, None]
         self.rows: list[Rows] = [DenseRows(device) for _ in SETTINGS]
         self.changed = torch.zeros(0, dtype=torch.bool, device=device)
         """Rows of which the last snapshot does not know all."""
@@ -105,12 +106,9 @@ class SequentialRules:
         """By setting, item rows (B, window) and how much each weighs, 0 where there is none."""
         antecedents = recent.clamp(min=0)
         totals = self.totals[:, antecedents] + PRIOR
+        weights = (recent >= 0) * self._decays / totals.pow_(self._powers)
         for k, setting in enumerate(SETTINGS):
-            window = slice(0, setting.window)
-            weights = (
-                (recent[:, window] >= 0) * self._decays[k] / totals[k, :, window].pow(setting.power)
-            )
-            yield antecedents[:, window], weights
+            yield antecedents[:, : setting.window], weights[k, :, : setting.window]
 
     def learn(self, context: Context) -> None:
         recent = torch.from_numpy(context.recent).to(self.device)

@@ -124,7 +124,7 @@ class _FullSoftmax(torch.autograd.Function):
         low_embedding = F.pad(embedding.to(dtype), (0, 0, 0, spare))
         low_bias = F.pad(bias.to(dtype), (0, spare), value=-torch.inf)
         grad_hidden = torch.empty_like(hidden)
-        grads = hidden.new_zeros(embedding.shape[1] + 1, items + spare)  # of [embedding | bias]^T
+        grads = hidden.new_zeros(items + spare, embedding.shape[1] + 1)  # of [embedding | bias]
         total = hidden.new_zeros(())
         tiny = torch.finfo(hidden.dtype).tiny
         for begin in range(0, len(hidden), size):
@@ -137,9 +137,9 @@ class _FullSoftmax(torch.autograd.Function):
             total -= likelihood.clamp_min(tiny).log() @ share[:, 0]
             delta[at_target] -= 1
             grad_hidden[part] = (delta @ low_embedding).to(hidden.dtype).mul_(share)
-            grads += torch.cat((h * share, share), 1).to(dtype).t() @ delta
-        grad_hidden = grad_hidden[:tokens]
-        grad_embedding, grad_bias = grads[:-1, :items].t().contiguous(), grads[-1, :items]
+            grads += delta.t() @ torch.cat((h * share, share), 1).to(dtype)
+        grad_hidden, grads = grad_hidden[:tokens], grads[:items]
+        grad_embedding, grad_bias = grads[:, :-1], grads[:, -1]
         ctx.save_for_backward(grad_hidden, grad_embedding, grad_bias)
         return total
 

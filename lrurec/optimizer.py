@@ -45,12 +45,19 @@ class AdamW:
             parameter.grad = None
 
     def _step(self, named: list[tuple[str, nn.Parameter]], decay: float) -> None:
-        with_gradient = [(name, p, p.grad) for name, p in named if p.grad is not None]
-        states = [self.state[name] for name, _, _ in with_gradient]
+        parameters: list[Tensor] = []
+        gradients: list[Tensor] = []
+        states = []
+        for name, parameter in named:
+            if parameter.grad is not None:
+                parameters.append(parameter)
+                gradients.append(parameter.grad)
+                states.append(self.state[name])
         adamw(
-            [parameter for _, parameter, _ in with_gradient],
-            [gradient for _, _, gradient in with_gradient],
-            *([state[moment] for state in states] for moment in MOMENTS),
+            parameters,
+            gradients,
+            [state["exp_avg"] for state in states],
+            [state["exp_avg_sq"] for state in states],
             [],
             [state["step"] for state in states],
             fused=True,
