@@ -29,7 +29,7 @@ BLOCK = 64
 MEMORY = 10_000
 """Events over which the Fisher information forgets."""
 
-FISHER_STEP = 8
+FISHER_STEP = 16
 """Of so many events, one tells the Fisher information."""
 
 PRIOR_PRECISION = 20.0

@@ -67,13 +67,12 @@ class Experts:
         self.device = device
         self.chosen = chosen
         self.popularity = Popularity(device)
-        self.first_items = FirstItems(device) if "popularity" in chosen else None
+        self.first_items = FirstItems(device)
         self.rules = SequentialRules(device, config.rules_bytes) if "rules" in chosen else None
         self.id_neighbours = IdNeighbours(device) if "ids" in chosen else None
         self.own_history = OwnHistory(device) if "repeat" in chosen else None
         names = {
-            "popularity": [f"popularity_{h:g}".replace("inf", "all") for h in HALF_LIVES]
-            + ["first_items"],
+            "popularity": [f"popularity_{h:g}".replace("inf", "all") for h in HALF_LIVES],
             "rules": [setting.name for setting in SETTINGS],
             "ids": ["ids"],
             "repeat": ["repeat"],
@@ -89,9 +88,10 @@ class Experts:
 
     def parts(self) -> dict[str, Durable]:
         """What snapshots hold of the experts, by name."""
-        parts: dict[str, Durable] = {"popularity": Tensors(self.popularity)}
-        if self.first_items:
-            parts["first_items"] = Tensors(self.first_items)
+        parts: dict[str, Durable] = {
+            "popularity": Tensors(self.popularity),
+            "first_items": Tensors(self.first_items),
+        }
         if self.rules:
             parts["rules"] = self.rules
         if self.id_neighbours:
@@ -102,8 +102,7 @@ class Experts:
 
     def grow(self, items: int) -> None:
         self.popularity.grow(items)
-        if self.first_items:
-            self.first_items.grow(items)
+        self.first_items.grow(items)
         if self.rules:
             self.rules.grow(items)
 
@@ -115,7 +114,8 @@ class Experts:
     def opinions(self, query: Query) -> Opinions:
         """What each expert, in the order of `names`, expects next of all known items.
 
-        For a user without history, popularity stands in for LRURec.
+        For a user without history, popularity stands in for LRURec, and for the others, which would
+        have nothing to say either, what users begin with.
         """
         known, recent, newcomer = query.known, query.recent, query.newcomer
         base = self.popularity.probabilities(known)
@@ -127,15 +127,14 @@ class Experts:
             touched, inside = self.popularity.inside(query.context, known)
             popularity[:, touched] = inside[RULES_POPULARITY]
             inside = inside[: len(common)]
+        for_lrurec = popularity[newcomer]
+        popularity[newcomer] = self.first_items.probabilities(for_lrurec)
         own = len(self.names) - len(common)
         weights, logs = (
             torch.empty(len(recent), own + room, base.shape[1], device=self.device)
             for room in (0, 1)
         )
         column = 0
-        if self.first_items:
-            self.first_items.scores(newcomer, popularity, out=weights[:, column])
-            column += 1
         if self.rules:
             settings = slice(column, column + len(SETTINGS))
             self.rules.scores(recent, popularity, out=weights[:, settings])
@@ -150,7 +149,7 @@ class Experts:
         torch.log(weights[:, :column], out=logs[:, :column])
         if "lrurec" in self.chosen:
             logits = query.logits(out=logs[:, column])
-            logits[newcomer] = popularity[newcomer].log()
+            logits[newcomer] = for_lrurec.log()
             torch.softmax(logits, dim=1, out=weights[:, column])
         difference = [
             (there - everywhere[:, None, touched]).transpose(0, 1)
@@ -163,8 +162,7 @@ class Experts:
 
     def learn(self, context: Context) -> None:
         """Count the events, for all experts but popularity: that learns part by part."""
-        if self.first_items:
-            self.first_items.learn(context)
+        self.first_items.learn(context)
         if self.rules:
             self.rules.learn(context)
         if self.id_neighbours:

@@ -1,7 +1,7 @@
 """What users begin with: the popularity of items as a user's first event.
 
-p(i) = (c_i + BACKOFF d(i)) / (sum c + BACKOFF) for a user without history, c the decayed counts of
-first items and d the popularity; for others it is d. The counts lag by one micro-batch.
+p(i) = (c_i + BACKOFF d(i)) / (sum c + BACKOFF), c the decayed counts of first items and d the
+popularity. The counts lag by one micro-batch.
 """
 
 from __future__ import annotations
@@ -29,15 +29,11 @@ class FirstItems:
     def grow(self, items: int) -> None:
         self.counts = functional.pad(self.counts, (0, max(0, items - len(self.counts))))
 
-    def scores(
-        self, newcomer: Tensor, popularity: Tensor, out: Tensor, items: Tensor | None = None
-    ) -> None:
-        """Positive scores into out (B, C); newcomer (B,) bool, popularity (B, C) of the items of
-        the columns: `items` (B, C), or None for all of them in order."""
-        out.copy_(popularity)
-        counts = self.counts if items is None else self.counts[items[newcomer]]
-        weight = 1.0 / (self.counts.sum() + BACKOFF)
-        out[newcomer] = (counts + BACKOFF * popularity[newcomer]) * weight
+    def probabilities(self, popularity: Tensor, items: Tensor | None = None) -> Tensor:
+        """Positive (N, C) for N users without history; popularity (N, C) of the items of the
+        columns: `items` (N, C), or None for all of them in order."""
+        counts = self.counts if items is None else self.counts[items]
+        return (counts + BACKOFF * popularity) / (self.counts.sum() + BACKOFF)
 
     def learn(self, context: Context) -> None:
         first = torch.from_numpy(context.items[context.length == 0]).to(self.device)

@@ -46,16 +46,16 @@ class IdNeighbours:
         """Positive scores into out (B, I); recent (B, W) newest first, -1 where there is none,
         popularity (B, I)."""
         torch.mul(popularity, SHARE, out=out)
-        events, items, values = self.entries(recent)
-        out.index_put_((events, items), values, accumulate=True)
+        beside = self._beside(recent).flatten(1)
+        rates = self._rates().flatten() * (beside >= 0)
+        out.scatter_add_(1, beside.clamp(min=0), rates)
 
     def entries(self, recent: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """What is added to the share of popularity, as events, items and values (N,): a pair may
         come again."""
         beside = self._beside(recent)
-        rates = (self.hits + PRIOR_HITS) / (self.tries + PRIOR_TRIES)
         events, newest, offsets = (beside >= 0).nonzero(as_tuple=True)
-        return events, beside[events, newest, offsets], rates[newest, offsets]
+        return events, beside[events, newest, offsets], self._rates()[newest, offsets]
 
     def learn(self, context: Context) -> None:
         recent = torch.from_numpy(context.recent).to(self.device)
@@ -68,6 +68,10 @@ class IdNeighbours:
         ):
             counts.mul_(MEMORY ** len(items))
             counts += torch.tensordot(kept, counted.float(), dims=1)
+
+    def _rates(self) -> Tensor:
+        """(Q, O) how often what stands there is the next item."""
+        return (self.hits + PRIOR_HITS) / (self.tries + PRIOR_TRIES)
 
     def _beside(self, recent: Tensor) -> Tensor:
         """(B, Q, O) item rows, -1 where there is none."""

@@ -32,13 +32,15 @@ def opinions_of_best(experts: Experts, query: Query) -> Opinions:
     union = Union(torch.cat(proposals, dim=1), query.known)
 
     of_popularity = asked.popularity.among(union.items)
-    popularity = of_popularity[:, RULES_POPULARITY]
+    popularity, newcomer = of_popularity[:, RULES_POPULARITY].clone(), query.newcomer
+    for_lrurec = popularity[newcomer]
+    popularity[newcomer] = experts.first_items.probabilities(for_lrurec, union.items[newcomer])
     weights = list(of_popularity.unbind(1)) if "popularity" in experts.chosen else []
     weights += asked.scores(union, popularity)
     logs = [weight.log() for weight in weights]
     if "lrurec" in experts.chosen:
         logs.append(logits.gather(1, union.items))
-        logs[-1][query.newcomer] = popularity[query.newcomer].log()
+        logs[-1][newcomer] = for_lrurec.log()
         weights.append(torch.softmax(logs[-1], dim=1))
     logs.append(torch.empty_like(logs[-1]))  # room for the blend
     return Opinions(_own(weights), _own(logs), union)
@@ -74,8 +76,7 @@ class _Asked:
         """Item rows (B, P), -1 for none."""
         query, count = self.query, min(BEST, self.query.known)
         popular = [self.popularity.common.topk(count).indices.flatten()]
-        if self.experts.first_items:
-            popular.append(self.experts.first_items.counts.topk(count).indices)
+        popular.append(self.experts.first_items.counts.topk(count).indices)
         yield torch.cat(popular).unique().expand(len(query.recent), -1)
         yield query.recent
         yield self.just_before
@@ -85,10 +86,6 @@ class _Asked:
     def scores(self, union: Union, popularity: Tensor) -> Iterator[Tensor]:
         """Positive (B, C), expert by expert; popularity (B, C)."""
         experts, query = self.experts, self.query
-        if experts.first_items:
-            out = torch.empty_like(popularity)
-            experts.first_items.scores(query.newcomer, popularity, out, union.items)
-            yield out
         for share, entries in self.entries:
             yield share * popularity + union.sums(entries)
         if experts.own_history:
