@@ -199,7 +199,7 @@ def compare(
 @option("--weight-decay X", "Instead of the paper's.", type=float)
 @option(
     "--precision",
-    "Of scores in training [float32]; bfloat16 is quicker where the processor has it.",
+    "Of products in training [float32]; bfloat16 is quicker where the processor has it.",
     type=click.Choice(["float32", "bfloat16"]),
 )
 @option("--seed N", "Seed of everything random [0].", type=click.IntRange(0, 2**32 - 1))

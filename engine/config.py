@@ -48,7 +48,7 @@ class EngineConfig:
     negatives: int | None = None
     """Sampled negatives in training; None: the full softmax."""
     precision: Literal["float32", "bfloat16"] = "bfloat16"
-    """Of the score matmuls in training; weights and sums stay float32."""
+    """Of the matrix products in training; weights, states and the rest stay float32."""
 
     finetune_mode: str = "background"
     """How `serve` fine-tunes: in a process of its own, or inline, so that a run repeats exactly

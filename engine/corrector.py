@@ -4,7 +4,7 @@ Of K options with probabilities p and features x, log q(k) = log p(k) + w . phi(
 anything else, where that has a probability, nothing is added. phi holds the features themselves, a
 constant, and a hidden layer, tanh(V x); w starts as 0, V at random. Both are learned from every
 event by online natural gradient on the log loss (Amari 1998), one step for `BLOCK` events however
-these are cut into batches: w by its whole Fisher information, V by one in Kronecker factors
+these are cut into smaller batches: w by its whole Fisher information, V by one in Kronecker factors
 (Martens and Grosse 2015), both with exponential forgetting. The answer is a linear mixture of p and
 q, Bayesian with a fixed share (Herbster and Warmuth 1998), so that it is never far behind either.
 
@@ -24,7 +24,7 @@ UNITS = 64
 """Of the hidden layer."""
 
 BLOCK = 64
-"""Events between two steps of learning, or as many as come at once."""
+"""Events between two steps of learning: so many, or more where more come at once."""
 
 MEMORY = 10_000
 """Events over which the Fisher information forgets."""

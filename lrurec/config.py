@@ -51,8 +51,8 @@ class TrainConfig:
     keeps entries below about 1 / embedding_decay (Xie and Li, "Implicit bias of AdamW", ICML 2024).
     `negatives`: None for the full softmax, else how many sampled items share a chunk of tokens.
     `chunk`: tokens whose scores exist at the same time (few enough to stay in the
-    processor's cache). `precision`: of the score products in
-    training alone; weights, sums and the rest of the model are float32.
+    processor's cache). `precision`: of the matrix products in
+    training alone; weights, states, norms and sums are float32.
     """
 
     learning_rate: float = 1e-3

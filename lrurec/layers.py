@@ -86,11 +86,9 @@ class LRU(nn.Module):
         in_weight, in_bias = gamma[:, None] * self.in_weight, gamma * self.in_bias
         # Real and imaginary parts side by side: the same memory read as complex numbers.
         drive = F.linear(x, _interleaved(in_weight), _interleaved(in_bias))  # (N, 2D)
+        drive = drive.to(gamma.dtype)  # the recurrence is never in bfloat16
         states, final = scan(
-            torch.view_as_complex(drive.to(gamma.dtype).unflatten(1, (-1, 2))),
-            self.decay(),
-            initial,
-            rows,
+            torch.view_as_complex(drive.unflatten(1, (-1, 2))), self.decay(), initial, rows
         )
         real = torch.view_as_real(states).flatten(1)  # (N, 2D)
         y = F.linear(real, _interleaved(self.out_weight.t()).t(), self.out_bias)  # (N, H)

@@ -28,7 +28,7 @@ ABOUT = {
 }
 ABOUT_GROUPS = {
     "reranker": "The correction of the mixture among its best candidates.",
-    "popularity": "What is popular, over short and long spans of time; what users begin with.",
+    "popularity": "What is popular, over short and long spans of time.",
     "rules": "What tends to follow the user's newest items.",
     "ids": "What stands beside the user's newest items in the order of ids.",
     "repeat": "The user's own earlier items.",

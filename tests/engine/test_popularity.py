@@ -15,7 +15,7 @@ CPU = torch.device("cpu")
 STREAM = rows(events=640, users=10, items=40, seed=2)
 ITEMS = int(STREAM.items.max()) + 1
 DECAY = 0.5 ** (1.0 / np.array(HALF_LIVES))[:, None]
-BATCHES = [1, 7, 32]
+BATCHES = [1, 7, 32, 64, 128]
 """Up to the most events that the recommender scores at once."""
 
 
@@ -63,16 +63,17 @@ def test_counts_are_exact_inside_a_batch(batch: int, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(popularity, "PRIOR_COUNT", 1e-9)
     monkeypatch.setattr(popularity, "BACKOFF", 1e-9)
     expected, found = np.array(by_hand()), found_by(batch)
-    np.testing.assert_allclose(found[64:], expected[64:], rtol=1e-3, atol=1e-6)
+    begun = max(64, batch)
+    np.testing.assert_allclose(found[begun:], expected[begun:], rtol=1e-3, atol=1e-6)
 
 
 @pytest.mark.parametrize("batch", BATCHES)
 def test_what_is_lent_moves_the_answer_inside_a_batch_only_a_little(batch: int) -> None:
     """A faster popularity is lent some events by a slower one; the loan decays inside a batch."""
     moved = np.abs(found_by(batch) - np.array(by_hand())).sum(2) / 2  # (B, K) total variation
-    started = moved[64:]
+    started = moved[max(64, batch) :]
     assert started[:, :-1].max() < 1e-3
-    assert started[:, -1].max() < 0.03
+    assert started[:, -1].max() < (0.03 if batch <= 32 else 0.05)
 
 
 @pytest.mark.parametrize("batch", [1, 7, 256])

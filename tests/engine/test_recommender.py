@@ -112,6 +112,15 @@ def test_the_size_of_a_micro_batch_hardly_matters() -> None:
         assert found == pytest.approx(expected, abs=0.01)
 
 
+@pytest.mark.parametrize("full_catalogue", [20_000, 4])
+def test_a_newcomer_gets_what_users_begin_with(full_catalogue: int) -> None:
+    """Though everybody has the other items, and of these begun with a third only."""
+    later = ("a", "b", "c", "d", "e")
+    pairs = [(f"u{user}", item) for user in range(300) for item in (f"begin{user % 3}", *later)]
+    learner = recommender(*pairs, full_catalogue=full_catalogue)
+    assert all(name.startswith("begin") for name in names(learner.recommend("newcomer", k=3)))
+
+
 def test_lrurec_alone_answers_as_it_is() -> None:
     alone = Recommender(with_settings(experts=("lrurec",))).learn_many(EVENTS)
     assert alone is not None
