@@ -59,9 +59,10 @@ class Table:
     def among(self, items: Tensor) -> Tensor:
         """x[b, :, items[b, k]]: (B, K) to (B, M, K)."""
         of_own = self.own.gather(2, items[:, None, :].expand(-1, self.own.shape[1], -1))
-        (shared, columns), untouched = self.common.shape, len(self.touched)
-        place = torch.full((columns,), untouched, device=items.device)
-        place[self.touched] = torch.arange(untouched, device=place.device)
+        # Where each item stands among those touched: behind them all, with no difference, if not.
+        shared, columns = self.common.shape
+        place = torch.full((columns,), len(self.touched), device=items.device)
+        place[self.touched] = torch.arange(len(self.touched), device=items.device)
         difference = functional.pad(self.difference, (0, 1))
         there = place[items][:, None, :].expand(-1, shared, -1)
         of_common = self.common[:, items].transpose(0, 1) + difference.gather(2, there)

@@ -53,11 +53,12 @@ class AdamW:
                 parameters.append(parameter)
                 gradients.append(parameter.grad)
                 states.append(self.state[name])
+        means, squares = ([state[moment] for state in states] for moment in MOMENTS)
         adamw(
             parameters,
             gradients,
-            [state["exp_avg"] for state in states],
-            [state["exp_avg_sq"] for state in states],
+            means,
+            squares,
             [],
             [state["step"] for state in states],
             fused=True,

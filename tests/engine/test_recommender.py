@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from connectors.event import Event, EventBatch
+from engine import recommender as recommender_module
 from engine.engine import Engine
 from engine.metrics import Reason
 from engine.recommender import Recommender, choose_device
@@ -98,9 +99,13 @@ def recall(ranks: NDArray[np.int64], k: int = 10) -> float:
     return float(((ranks > 0) & (ranks <= k)).mean())
 
 
-def test_the_size_of_a_micro_batch_hardly_matters() -> None:
+@pytest.mark.parametrize("long_stream", [recommender_module.LONG_STREAM, 2_000])
+def test_the_size_of_a_micro_batch_hardly_matters(
+    long_stream: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """LRURec ranks alike; the mixture's weights lag by some events at most, whatever the size,
     and the counts of the rules by a micro-batch."""
+    monkeypatch.setattr(recommender_module, "LONG_STREAM", long_stream)
     events = markov_stream(100, 60, 4_000, predictability=0.5, seed=4)
     one, some, many = (scored(size, events) for size in (1, 32, 256))
     for other in (some, many):
