@@ -2,6 +2,7 @@
 
     GET  /recommend/{user}?k=10&exclude=ITEM      the user's best items
     GET  /stats                                   counts, metrics, memory and caps
+    GET  /metrics                                 the same for Prometheus
     GET  /models                                  versions, the live one marked
     POST /models/{version}/promote                make a version the live one
     POST /models/rollback                         make the version before it the live one
@@ -19,11 +20,11 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Annotated, Any, Protocol
 
 import uvicorn
-from fastapi import FastAPI, HTTPException, Query, Request
+from fastapi import FastAPI, HTTPException, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 
-from connectors import codec
+from connectors import codec, prometheus
 from connectors.base import ConnectorError
 
 MAX_K = 1000
@@ -53,6 +54,7 @@ class Answers(Protocol):
 def build(answers: Answers) -> FastAPI:
     """The application."""
     app = FastAPI(title="lrustream", docs_url=None, redoc_url=None, openapi_url=None)
+    exposition = prometheus.Exposition(answers.stats)
 
     @app.get("/recommend/{user:path}")
     def recommend(
@@ -60,11 +62,17 @@ def build(answers: Answers) -> FastAPI:
         k: Annotated[int, Query(ge=1, le=MAX_K)] = 10,
         exclude: Annotated[list[str] | None, Query()] = None,
     ) -> dict[str, Any]:
-        return codec.answer(user, answers.recommend(user, k, exclude or ()))
+        with exposition.answer_timed():
+            best = answers.recommend(user, k, exclude or ())
+        return codec.answer(user, best)
 
     @app.get("/stats")
     def stats() -> dict[str, Any]:
         return answers.stats()
+
+    @app.get("/metrics")
+    def metrics() -> Response:
+        return Response(exposition.text(), media_type=prometheus.CONTENT_TYPE)
 
     @app.get("/models")
     def models() -> Sequence[dict[str, Any]]:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,11 @@ class Serving:
         announced = Path(".lrustream/serve.json")
         self.wait_until(announced.exists)
         return HttpClient(json.loads(announced.read_text())["address"])
+
+    def scraped(self) -> set[str]:
+        """The lines that Prometheus reads."""
+        with urllib.request.urlopen(f"{self.client().address}/metrics", timeout=10) as response:
+            return set(response.read().decode().splitlines())
 
     def wait_until(self, condition: Callable[[], bool]) -> None:
         deadline = time.monotonic() + DEADLINE_S
@@ -94,6 +100,14 @@ def test_an_engine_learns_answers_stops_and_goes_on(serve: Callable[..., Serving
     stats = asked("stats", "--json")
     assert len(while_running["items"]) == 5
     assert stats["dead_letters"] == 2
+    recall = stats["metrics"]["window"]["recall@10"]
+    assert serving.scraped() >= {
+        "lrustream_events_total 2000.0",
+        f'lrustream_quality{{metric="recall@10",over="window"}} {recall}',
+        'lrustream_lag{partition="0"} 0.0',
+        "lrustream_dead_letters_total 2.0",
+        "lrustream_answer_seconds_count 1.0",
+    }
     assert [row["live"] for row in asked("models", "list")][-1]
     refused = run("serve", "--topic", "films", "--port", "0")
     assert "another engine writes to this database" in refused.stderr

@@ -45,7 +45,7 @@ RULES = {
     "connectors": Rule(
         ("connectors",),
         frozenset({"numpy", "sqlalchemy", "alembic", "kafka", "fastapi", "uvicorn"})
-        | {"msgspec", "pyarrow", "pydantic"},
+        | {"msgspec", "pyarrow", "pydantic", "prometheus_client"},
         at_most=1,
     ),
     "engine": Rule(
