@@ -230,6 +230,18 @@ def stats(as_json: bool) -> None:
         click.echo("\n".join(f"{k:36} {v}" for k, v in configuration.flattened(found)))
 
 
+@cli.command()
+@click.argument("user")
+@state_flags
+@example("lrustream forget 13941")
+def forget(user: str) -> None:
+    """Drop what is held of USER: name, history and state. Counts over all users stay."""
+    with engine_to_ask(writing=True) as engine:
+        if not engine.forget(user):
+            raise ValueError(f"user {user!r}: nothing is held of that name; was it spelled so?")
+    print_json({"forgotten": user})
+
+
 @cli.group()
 def models() -> None:
     """Versions of the model: each fine-tune makes one."""

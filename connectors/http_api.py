@@ -6,6 +6,7 @@
     GET  /models                                  versions, the live one marked
     POST /models/{version}/promote                make a version the live one
     POST /models/rollback                         make the version before it the live one
+    DELETE /users/{user}                          forget a user
     GET  /health                                  that it answers, and from which process
 
 Answers are JSON. A request that cannot be is answered with a 4xx and `{"detail": "one line"}`.
@@ -17,7 +18,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Collection, Sequence
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Protocol, TypeVar
 
 import uvicorn
 from fastapi import FastAPI, HTTPException, Query, Request, Response
@@ -29,6 +30,8 @@ from connectors.base import ConnectorError
 
 MAX_K = 1000
 STOP_TIMEOUT_S = 5.0
+
+T = TypeVar("T")
 
 
 class Answers(Protocol):
@@ -48,6 +51,10 @@ class Answers(Protocol):
 
     def rollback(self) -> int:
         """The version that is live now. Raises ValueError where there is none before it."""
+        ...
+
+    def forget(self, user: str) -> bool:
+        """Drop what is held of a user; False where nothing is."""
         ...
 
 
@@ -86,6 +93,10 @@ def build(answers: Answers) -> FastAPI:
     def rollback() -> dict[str, int]:
         return {"live": _or_refuse(answers.rollback)}
 
+    @app.delete("/users/{user:path}")
+    def forget(user: str) -> dict[str, bool]:
+        return {"forgotten": _or_refuse(lambda: answers.forget(user))}
+
     @app.get("/health")
     def health() -> dict[str, Any]:
         return {"status": "ok", "pid": os.getpid()}
@@ -123,7 +134,7 @@ class HttpServer:
         self._socket.close()
 
 
-def _or_refuse(change: Callable[[], int]) -> int:
+def _or_refuse(change: Callable[[], T]) -> T:
     try:
         return change()
     except ValueError as error:

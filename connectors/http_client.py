@@ -45,6 +45,9 @@ class HttpClient:
     def rollback(self) -> int:
         return int(self._ask("/models/rollback", method="POST")["live"])
 
+    def forget(self, user: str) -> bool:
+        return bool(self._ask(f"/users/{quote(user, safe='')}", method="DELETE")["forgotten"])
+
     def _ask(self, path: str, method: str = "GET") -> Any:
         request = urllib.request.Request(self.address + path, method=method)
         try:

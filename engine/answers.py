@@ -20,7 +20,7 @@ class StoredEngine:
     """Reads the store only as far as a question needs it; the methods are those of `Loop`.
 
     The settings are those it ran with; only the device is taken from `config`. `store` may be
-    read-only, unless a version is promoted.
+    read-only, unless a version is promoted or a user forgotten.
     """
 
     def __init__(self, store: Store, versions: Versions, config: EngineConfig) -> None:
@@ -42,8 +42,20 @@ class StoredEngine:
     def rollback(self) -> int:
         return self.promote(self._versions.before(journal.live_version(self._store)))
 
+    def forget(self, user: str) -> bool:
+        self._store.append([])  # from here on, no other engine writes
+        engine = self._recovered()
+        if not engine.recommender.forget(user):
+            return False
+        position = self._store.append([journal.forget_entry(user)])
+        self._store.save_snapshot(position, checkpoint.snapshot_chunks(engine))
+        return True
+
     @cached_property
     def _engine(self) -> Engine:
+        return self._recovered()
+
+    def _recovered(self) -> Engine:
         engine = Engine(_stored_config(self._store, self._config))
         journal.recover(engine, self._store, self._versions)
         return engine

@@ -76,6 +76,14 @@ class Histories:
         self.partition[users] = partitions
         self.changed[users] = True
 
+    def forget(self, user: int) -> None:
+        """Empty a user's row, as if nothing had happened."""
+        self.events.keep_last(user, 0)
+        self.seen.keep_last(user, 0)
+        for column in (self.total, self.last_time, self.partition):
+            column[user] = 0
+        self.changed[user] = True
+
     def move_up(self, users: IntArray) -> None:
         """Set the anchor of each user `history` events before the newest."""
         for user in users:

@@ -15,16 +15,26 @@ BLOCK = 1024
 
 
 class Vocabulary:
-    """A growing one-to-one map between names and rows 0, 1, 2, ... in order of first appearance."""
+    """A growing map between names and rows 0, 1, 2, ... in order of first appearance.
+
+    names: by row, empty where a name was forgotten.
+    """
 
     def __init__(self, names: Iterable[str] = ()) -> None:
         self.names: list[str] = []
         self._rows: dict[str, int] = {}
         self._written = 0
+        self._forgotten: set[int] = set()
+        """Blocks that lost a name since the last snapshot."""
         self.add(list(names))
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @property
+    def forgotten(self) -> int:
+        """Rows that have no name any more."""
+        return len(self.names) - len(self._rows)
 
     def row(self, name: str) -> int:
         """The row of `name`, or -1 where it was never met."""
@@ -43,19 +53,32 @@ class Vocabulary:
             result[i] = row
         return result
 
+    def forget(self, name: str) -> int:
+        """Take the name off its row, for ever: if it comes again, it gets another one.
+
+        Returns the row, or -1 where the name was never met.
+        """
+        row = self._rows.pop(name, -1)
+        if row >= 0:
+            self.names[row] = ""
+            self._forgotten.add(row // BLOCK)
+        return row
+
     def changes(self) -> Iterator[tuple[int, Arrays]]:
-        """The blocks of names that are new since the last call (`Durable`)."""
-        if self._written == len(self):
-            return
-        for block in range(self._written // BLOCK, (len(self) - 1) // BLOCK + 1):
+        """The blocks with names that are new or forgotten since the last call (`Durable`)."""
+        blocks = set(self._forgotten)
+        if self._written < len(self):
+            blocks.update(range(self._written // BLOCK, (len(self) - 1) // BLOCK + 1))
+        for block in sorted(blocks):
             names = self.names[block * BLOCK : (block + 1) * BLOCK]
             yield block, {"json": np.frombuffer(json.dumps(names).encode(), dtype=np.uint8)}
         self._written = len(self)
+        self._forgotten.clear()
 
     def restore(self, block: int, arrays: Arrays) -> None:
         names = json.loads(arrays["json"].tobytes())
         start = block * BLOCK
         self.names += [""] * (start + len(names) - len(self))
         self.names[start : start + len(names)] = names
-        self._rows.update((name, start + i) for i, name in enumerate(names))
+        self._rows.update((name, start + i) for i, name in enumerate(names) if name)
         self._written = len(self)

@@ -4,6 +4,7 @@ batch     a micro-batch, stored before it is scored and learned
 swap      a fine-tune whose model went live: {"version": 7, "window_end": 12000}
 reject    a fine-tune that failed at the gate; its part of the window is used all the same
 promote   another version made live by a person: {"version": 5}
+forget    a user whom a person let be forgotten: {"user": "42"}
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from engine.errors import SnapshotError
 from engine.finetune import Candidate
 from engine.versions import Versions
 
-BATCH, SWAP, REJECT, PROMOTE = "batch", "swap", "reject", "promote"
+BATCH, SWAP, REJECT, PROMOTE, FORGET = "batch", "swap", "reject", "promote", "forget"
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +51,10 @@ def finetune_entry(candidate: Candidate) -> Entry:
 
 def promote_entry(version: int) -> Entry:
     return PROMOTE, json.dumps({"version": version}).encode()
+
+
+def forget_entry(user: str) -> Entry:
+    return FORGET, json.dumps({"user": user}).encode()
 
 
 def live_version(store: Store) -> int:
@@ -98,12 +103,16 @@ def _apply(engine: Engine, entry: JournalEntry, versions: Versions, done: Recove
         done.events += len(batch)
         done.users.update(batch.users)
         return
-    if entry.kind not in (SWAP, REJECT, PROMOTE):
+    if entry.kind not in (SWAP, REJECT, PROMOTE, FORGET):
         raise SnapshotError(
             f"journal: entry {entry.position} is a {entry.kind!r}, which this program does not "
             "know; start with the version of lrustream that wrote it"
         )
     payload = json.loads(entry.payload)
+    if entry.kind == FORGET:
+        engine.recommender.forget(payload["user"])
+        done.users.discard(payload["user"])
+        return
     if entry.kind != PROMOTE:
         engine.settle(payload["version"], payload["window_end"])
     if entry.kind != REJECT:

@@ -10,9 +10,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from concurrent.futures import Future
 from contextlib import contextmanager
-from queue import Empty, SimpleQueue
 from threading import Event as Flag
 from threading import Lock
 from typing import Any
@@ -25,8 +23,9 @@ from engine.checkpoint import snapshot_chunks
 from engine.config import LoopConfig
 from engine.engine import Engine
 from engine.finetune import Candidate
-from engine.journal import Recovered, batch_entry, finetune_entry, promote_entry
+from engine.journal import Recovered, batch_entry, finetune_entry, forget_entry, promote_entry
 from engine.pending import POLL_EVENTS, Pending, Piece
+from engine.requests import Requests
 from engine.stats import engine_stats
 from engine.versions import Versions
 from lrurec.model import LRURec
@@ -44,7 +43,7 @@ log = logging.getLogger(__name__)
 
 
 class Loop:
-    """`run` belongs to one thread; `recommend`, `promote`, `stats` and `stop` to any.
+    """`run` belongs to one thread; what answers questions, `promote`, `forget` and `stop` to any.
 
     Where the source gives up partitions to others, let it call `forget_pending` before.
     `clock` gives seconds, whatever it counts from.
@@ -74,7 +73,7 @@ class Loop:
         self._pending = Pending()
         self._counts = dict.fromkeys(("dead_letters", "accepted", "rejected", "failed"), 0)
         self._turn, self._lock = Lock(), Lock()
-        self._promotions: SimpleQueue[tuple[int, Future[None]]] = SimpleQueue()
+        self.requests = Requests()
         self._stopping = Flag()
         self._untold: dict[int, int] = {}
         self._told_at = self._snapshot_at = clock()
@@ -102,7 +101,7 @@ class Loop:
         finally:
             self.tuner.close()
             self.source.close()
-            self._refuse_promotions()
+            self.requests.refuse_all()
 
     def stop(self) -> None:
         """Ask the loop to end well. May be called from a signal handler."""
@@ -151,7 +150,7 @@ class Loop:
     def _maintain(self) -> None:
         """What is due between two micro-batches."""
         self._finetune()
-        self._promote_as_asked()
+        self.requests.do_all()
         now = self.clock()
         stale = now - self._snapshot_at >= self.config.snapshot_seconds
         if self._snapshot_events >= self.config.snapshot_events or (
@@ -210,18 +209,6 @@ class Loop:
         with self._exclusive():
             self.engine.swap(model, trained, version, states)
 
-    def _promote_as_asked(self) -> None:
-        while True:
-            try:
-                version, answer = self._promotions.get_nowait()
-            except Empty:
-                return
-            try:
-                self._promote(version)
-                answer.set_result(None)
-            except ValueError as error:
-                answer.set_exception(error)
-
     def _promote(self, version: int) -> None:
         model, trained = self.versions.load(version, self.engine.recommender.device)
         self.position = self.store.append([promote_entry(version)])
@@ -229,9 +216,16 @@ class Loop:
         self._go_live(model, trained, version)
         log.info("version %d promoted", version)
 
-    def _refuse_promotions(self) -> None:
-        while not self._promotions.empty():
-            self._promotions.get()[1].set_exception(RuntimeError("the loop has ended"))
+    def _forget(self, user: str) -> bool:
+        """The snapshot drops the journal's entries, which name the user."""
+        if self.engine.recommender.users.row(user) < 0:
+            return False
+        self.position = self.store.append([forget_entry(user)])
+        with self._exclusive():
+            self.engine.recommender.forget(user)
+        self._snapshot()
+        log.info("a user was forgotten, as asked")
+        return True
 
     # ---- snapshots and output
 
@@ -285,14 +279,16 @@ class Loop:
         for so long.
         """
         self.versions.load(version)
-        answer: Future[None] = Future()
-        self._promotions.put((version, answer))
-        answer.result(timeout_s)
+        self.requests.ask(lambda: self._promote(version), timeout_s)
         return version
 
     def rollback(self) -> int:
         """Promote the version that was live before the present one came. Raises as `promote`."""
         return self.promote(self.versions.before(self.engine.recommender.version))
+
+    def forget(self, user: str, timeout_s: float = 60.0) -> bool:
+        """`Recommender.forget`, durably. Raises TimeoutError where the loop is busy for so long."""
+        return self.requests.ask(lambda: self._forget(user), timeout_s)
 
     def stats(self) -> dict[str, Any]:
         """`engine_stats`, and what the loop knows: see docs of `GET /stats`.

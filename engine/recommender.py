@@ -142,6 +142,19 @@ class Recommender:
         names = [self.items.names[item] for item in items[0].tolist()]
         return list(zip(names, scores, strict=True))
 
+    def forget(self, user: str) -> bool:
+        """Drop a user's name, history and state; False where the name is not known.
+
+        What was counted and trained over all users stays. If the name comes again, it is a new
+        user's.
+        """
+        row = self.users.forget(user)
+        if row < 0:
+            return False
+        self.histories.forget(row)
+        self.states.forget(np.array([row]))
+        return True
+
     def states_under(self, model: LRURec) -> States:
         """The states of all resident users under another model, made beside the live ones.
 

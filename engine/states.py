@@ -86,7 +86,8 @@ class States:
         return hidden
 
     def forget(self, users: IntArray) -> None:
-        """Drop the states of users whose anchor moved: the next touch rebuilds them."""
+        """Drop the states of users whose anchor moved or whose history was emptied: the next touch
+        rebuilds them."""
         slots = self._slot[users]
         held = slots >= 0
         self._used -= int(held.sum())

@@ -19,7 +19,8 @@ def engine_stats(engine: Engine) -> dict[str, Any]:
     trusted, 0 to 1, and the steps it has learned, None where there is none.
     """
     recommender, window = engine.recommender, engine.window
-    users, histories = len(recommender.users), recommender.histories
+    rows, histories = len(recommender.users), recommender.histories
+    users = rows - recommender.users.forgotten
     experts, linear = recommender.experts, recommender.mixture.linear.tolist()
     rules, reranker = experts.rules, recommender.reranker
     return {
@@ -47,7 +48,7 @@ def engine_stats(engine: Engine) -> dict[str, Any]:
         "caps": {
             "users_resident": _cap(recommender.states.resident, recommender.states.cap),
             "events_since_anchor": _cap(
-                int(histories.events.lengths(np.arange(users)).max(initial=0)),
+                int(histories.events.lengths(np.arange(rows)).max(initial=0)),
                 2 * engine.config.history,
             ),
             "rules_bytes": _cap(rules.nbytes if rules else 0, engine.config.rules_bytes),

@@ -17,7 +17,7 @@ import pytest
 
 from connectors.embedded_log import EmbeddedLog
 from connectors.http_client import HttpClient
-from tests.commands import SMALL, output, run
+from tests.commands import SMALL, complaint, output, run
 
 ROOT = Path(__file__).parent.parent
 RATINGS = str(ROOT / "data" / "movietweetings" / "ratings.csv.gz")
@@ -111,6 +111,8 @@ def test_an_engine_learns_answers_stops_and_goes_on(serve: Callable[..., Serving
     assert [row["live"] for row in asked("models", "list")][-1]
     refused = run("serve", "--topic", "films", "--port", "0")
     assert "another engine writes to this database" in refused.stderr
+    assert asked("forget", "12620") == {"forgotten": "12620"}
+    assert client.stats()["users"] == stats["users"] - 1
     assert serving.end(signal.SIGTERM) == 0
     assert not Path(".lrustream/serve.json").exists()
 
@@ -129,6 +131,11 @@ def test_an_engine_learns_answers_stops_and_goes_on(serve: Callable[..., Serving
     assert told.stderr == "none of these items is in books.csv: are its ids those of the events?\n"
     assert best in told.stdout
     assert asked("stats", "--json")["metrics"] == stats["metrics"]
+
+    unknown = "user '12620': nothing is held of that name; was it spelled so?"
+    assert complaint("forget 12620") == f"Error: {unknown}"
+    assert asked("forget", "7527") == {"forgotten": "7527"}
+    assert asked("stats", "--json")["users"] == stats["users"] - 2
 
     waiting = asked("deadletters", "list")
     assert [(row["offset"], row["raw"]) for row in waiting] == [

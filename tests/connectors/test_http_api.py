@@ -41,6 +41,9 @@ class FakeEngine:
     def rollback(self) -> int:
         return self.promote(1)
 
+    def forget(self, user: str) -> bool:
+        return user == "a/b c"
+
 
 @pytest.fixture
 def server() -> Iterator[HttpServer]:
@@ -84,6 +87,8 @@ def test_the_client_asks_for_everything_else_too(server: HttpServer) -> None:
     assert [row["version"] for row in client.models() if row["live"]] == [2]
     assert client.promote(2) == 2
     assert client.rollback() == 1
+    assert client.forget("a/b c")
+    assert not client.forget("ann")
 
 
 @pytest.mark.parametrize(
@@ -96,6 +101,7 @@ def test_the_client_asks_for_everything_else_too(server: HttpServer) -> None:
         ("/models/9/promote", "POST", 409, "version 9: not there; choose another"),
         ("/nothing", "GET", 404, "Not Found"),
         ("/models/2/promote", "GET", 405, "Method Not Allowed"),
+        ("/users/ann", "GET", 405, "Method Not Allowed"),
     ],
 )
 def test_what_cannot_be_is_told_in_one_line(

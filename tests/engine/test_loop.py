@@ -245,7 +245,7 @@ def test_an_older_version_is_promoted_while_running_and_stays_after_a_start(
     run = Run(tmp_path, STREAM)
     asked = Thread(target=run.loop.rollback)
     asked.start()
-    while run.loop._promotions.empty():
+    while run.loop.requests.empty:
         pass
     run.loop.run(800)
     asked.join()
