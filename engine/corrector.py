@@ -29,8 +29,9 @@ BLOCK = 64
 MEMORY = 10_000
 """Events over which the Fisher information forgets."""
 
-FISHER_STEP = 16
-"""Of so many events, one tells the Fisher information."""
+FISHER_STEP = 4
+"""Of so many events, one tells the Fisher information. Where a user's events come in a burst, they
+are alike: fewer of them would tell too little of what else there is."""
 
 PRIOR_PRECISION = 20.0
 """Events' worth of belief that w and V are as they were."""
