@@ -21,7 +21,7 @@ class IdOrder:
         self.device = device
         self.order = torch.zeros(0, dtype=torch.long, device=device)
         self.place = torch.zeros(0, dtype=torch.long, device=device)
-        self._keys: list[tuple[int, str, int]] = []
+        self._keys = np.empty(0, dtype=object)  # (length, name, row), in order
 
     @property
     def nbytes(self) -> int:
@@ -32,9 +32,11 @@ class IdOrder:
         known = len(self._keys)
         if len(names) == known:
             return
-        self._keys += [(len(names[row]), names[row], row) for row in range(known, len(names))]
-        self._keys.sort()  # a merge: all but the end is in order
-        order = np.fromiter((row for _, _, row in self._keys), dtype=np.int64)
+        new = sorted((len(names[row]), names[row], row) for row in range(known, len(names)))
+        keys = np.fromiter(new, dtype=object, count=len(new))
+        at = np.searchsorted(self._keys, keys)
+        self._keys = np.insert(self._keys, at, keys)
+        order = np.insert(self.order.cpu().numpy(), at, [row for _, _, row in new])
         place = np.empty_like(order)
         place[order] = np.arange(len(order))
         self.order, self.place = (torch.from_numpy(x).to(self.device) for x in (order, place))
