@@ -52,7 +52,7 @@ PRIOR_PRECISION = 20.0
 CONTEXT_PRECISION = 100.0
 """Events' worth of belief that the weights, and their differences by context, are as at first."""
 
-FISHER_STEP = 8
+FISHER_STEP = 16
 """Of so many events, one tells the Fisher information."""
 
 SHARE = 1e-3
