@@ -6,10 +6,11 @@
     GET  /models                                  versions, the live one marked
     POST /models/{version}/promote                make a version the live one
     POST /models/rollback                         make the version before it the live one
-    DELETE /users/{user}                          forget a user
+    DELETE /users/{user}                          forget a user, for good
     GET  /health                                  that it answers, and from which process
 
-Answers are JSON. A request that cannot be is answered with a 4xx and `{"detail": "one line"}`.
+Answers are JSON, but for /metrics. A request that cannot be is answered with a 4xx and
+`{"detail": "one line"}`.
 """
 
 from __future__ import annotations

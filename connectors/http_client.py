@@ -13,6 +13,9 @@ from connectors.base import ConnectorError
 
 TIMEOUT_S = 10.0
 
+CHANGE_TIMEOUT_S = 70.0
+"""Longer than an engine lets a change wait for its turn: what was refused is told."""
+
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # this machine, no proxy
 
 
@@ -50,8 +53,9 @@ class HttpClient:
 
     def _ask(self, path: str, method: str = "GET") -> Any:
         request = urllib.request.Request(self.address + path, method=method)
+        timeout = TIMEOUT_S if method == "GET" else CHANGE_TIMEOUT_S
         try:
-            with _DIRECT.open(request, timeout=TIMEOUT_S) as response:
+            with _DIRECT.open(request, timeout=timeout) as response:
                 return json.load(response)
         except urllib.error.HTTPError as error:
             raise ConnectorError(_detail(error)) from None

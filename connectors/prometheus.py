@@ -61,7 +61,7 @@ class _StatsCollector(Collector):
     def collect(self) -> Iterator[Family]:
         stats = self._stats()
         metrics, finetunes, journal = stats["metrics"], stats["finetunes"], stats["journal"]
-        yield _counter("events", "Events learned, those before the last start included.", stats)
+        yield _counter("events", "Events learned, in all starts together.", stats["events"])
         yield _gauge("users", "Users known.", stats["users"])
         yield _gauge("items", "Items known.", stats["items"])
         yield _gauge("model_version", "Version of the model that answers.", stats["version"])
@@ -81,10 +81,10 @@ class _StatsCollector(Collector):
             },
         )
         yield _by("mixture_weight", "Weight in the mixture.", ("expert",), stats["mixture"])
-        yield _counter("drift_alarms", "Drift alarms on LRURec's loss.", stats)
+        yield _counter("drift_alarms", "Drift alarms on LRURec's loss.", stats["drift_alarms"])
         yield _by("lag", "Records not yet polled.", ("partition",), stats["lag"])
         yield _gauge("pending", "Events polled and not yet learned.", stats["pending"])
-        yield _counter("dead_letters", "Records that were no events, of this run.", stats)
+        yield _counter("dead_letters", "No events, of this run.", stats["dead_letters"])
         outcomes = CounterMetricFamily(
             "lrustream_finetunes", "Fine-tunes that ended, of this run.", labels=["outcome"]
         )
@@ -104,8 +104,8 @@ class _StatsCollector(Collector):
         yield _by("cap", "How much there may be.", ("what",), _each(caps, "cap"))
 
 
-def _counter(name: str, help_: str, stats: Stats) -> CounterMetricFamily:
-    return CounterMetricFamily(f"lrustream_{name}", help_, value=stats[name])
+def _counter(name: str, help_: str, value: float) -> CounterMetricFamily:
+    return CounterMetricFamily(f"lrustream_{name}", help_, value=value)
 
 
 def _gauge(name: str, help_: str, value: float) -> GaugeMetricFamily:

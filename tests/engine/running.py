@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from connectors.base import Sink
 from connectors.database import Database
 from connectors.event import Event
-from connectors.memory import Item, MemorySource
+from connectors.memory import Crash, Item, MemorySource
 from engine.config import EngineConfig, LoopConfig
 from engine.engine import Engine
 from engine.journal import recover
@@ -90,6 +90,43 @@ class Run:
         finally:
             self.database.close()
         return self.engine
+
+
+class CrashingStore:
+    """A store whose `nth` call of a kind crashes, before or after it took effect."""
+
+    def __init__(self, store: Database, when: str, what: str, nth: int) -> None:
+        self.store, self.when, self.what, self.left = store, when, what, nth
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.store, name)
+
+    def append(self, entries: Sequence[tuple[str, bytes]], *rest: Any) -> int:
+        hit = any(kind == self.what for kind, _ in entries) and self._count()
+        self._crash_if(hit and self.when == "before")
+        position = self.store.append(entries, *rest)
+        self._crash_if(hit and self.when == "after")
+        return position
+
+    def save_snapshot(self, position: int, chunks: Any) -> None:
+        hit = self.what == "snapshot" and self._count()
+        self._crash_if(hit and self.when == "before")
+        self.store.save_snapshot(position, self._cut(chunks) if hit else chunks)
+        self._crash_if(hit and self.when == "after")
+
+    def _cut(self, chunks: Any) -> Any:
+        for i, chunk in enumerate(chunks):
+            self._crash_if(self.when == "during" and i == 5)
+            yield chunk
+
+    def _count(self) -> bool:
+        self.left -= 1
+        return self.left == 0
+
+    @staticmethod
+    def _crash_if(now: bool) -> None:
+        if now:
+            raise Crash("as the test says")
 
 
 def everything(engine: Engine) -> dict[str, NDArray[Any]]:

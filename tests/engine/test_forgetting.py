@@ -18,8 +18,15 @@ from engine.durable import unpack
 from engine.engine import Engine
 from engine.journal import batch_entry, forget_entry
 from engine.stats import engine_stats
-from tests.engine.running import CONFIG, Run, assert_same, everything, stream, with_settings
-from tests.engine.test_loop import CrashingStore
+from tests.engine.running import (
+    CONFIG,
+    CrashingStore,
+    Run,
+    assert_same,
+    everything,
+    stream,
+    with_settings,
+)
 
 STREAM = stream(1_000)
 GONE = "user 3"

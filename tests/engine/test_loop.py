@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -11,54 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from connectors.database import Database
 from connectors.memory import Abort, Crash, Item, MemorySink
 from engine import journal
 from engine.background import FinetuneFailed
 from engine.config import LoopConfig
 from engine.engine import Engine
 from engine.errors import VersionError
-from tests.engine.running import CONFIG, Run, assert_same, stream, with_settings
+from tests.engine.running import CONFIG, CrashingStore, Run, assert_same, stream, with_settings
 
 EVENTS = 1_000
 STREAM = stream(EVENTS)
-
-
-class CrashingStore:
-    """A store whose `nth` call of a kind crashes, before or after it took effect."""
-
-    def __init__(self, store: Database, when: str, what: str, nth: int) -> None:
-        self.store, self.when, self.what, self.left = store, when, what, nth
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.store, name)
-
-    def append(self, entries: Sequence[tuple[str, bytes]], *rest: Any) -> int:
-        hit = any(kind == self.what for kind, _ in entries) and self._count()
-        self._crash_if(hit and self.when == "before")
-        position = self.store.append(entries, *rest)
-        self._crash_if(hit and self.when == "after")
-        return position
-
-    def save_snapshot(self, position: int, chunks: Any) -> None:
-        hit = self.what == "snapshot" and self._count()
-        self._crash_if(hit and self.when == "before")
-        self.store.save_snapshot(position, self._cut(chunks) if hit else chunks)
-        self._crash_if(hit and self.when == "after")
-
-    def _cut(self, chunks: Any) -> Any:
-        for i, chunk in enumerate(chunks):
-            self._crash_if(self.when == "during" and i == 5)
-            yield chunk
-
-    def _count(self) -> bool:
-        self.left -= 1
-        return self.left == 0
-
-    @staticmethod
-    def _crash_if(now: bool) -> None:
-        if now:
-            raise Crash("as the test says")
 
 
 @pytest.fixture(scope="module")
