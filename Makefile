@@ -43,7 +43,7 @@ clean: ## remove the environment, caches and build leftovers
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.stamp: requirements.txt pyproject.toml | $(VENV)/bin/uv
-	@$(UV) pip install --python $(PY) -r requirements.txt
+	@$(UV) pip install --python $(PY) --compile-bytecode -r requirements.txt
 	@$(UV) pip install --python $(PY) --no-deps -e .
 	@touch $@
 

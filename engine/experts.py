@@ -66,6 +66,7 @@ class Experts:
             chosen.discard("repeat")
         self.device = device
         self.chosen = chosen
+        self._memory = torch.empty(0, device=device)
         self.popularity = Popularity(device)
         self.first_items = FirstItems(device)
         self.rules = SequentialRules(device, config.rules_bytes) if "rules" in chosen else None
@@ -112,7 +113,8 @@ class Experts:
             self.id_neighbours.ids.grow(names)
 
     def opinions(self, query: Query) -> Opinions:
-        """What each expert, in the order of `names`, expects next of all known items.
+        """What each expert, in the order of `names`, expects next of all known items. To be used
+        before the next call, which writes into the same memory.
 
         For a user without history, popularity stands in for LRURec, and for the others, which would
         have nothing to say either, what users begin with.
@@ -130,10 +132,7 @@ class Experts:
         for_lrurec = popularity[newcomer]
         popularity[newcomer] = self.first_items.probabilities(for_lrurec)
         own = len(self.names) - len(common)
-        weights, logs = (
-            torch.empty(len(recent), own + room, base.shape[1], device=self.device)
-            for room in (0, 1)
-        )
+        weights, logs = self._room(len(recent), own, base.shape[1])
         column = 0
         if self.rules:
             settings = slice(column, column + len(SETTINGS))
@@ -159,6 +158,15 @@ class Experts:
             Table(common, touched, difference[0], weights),
             Table(common.log(), touched, difference[1], logs),
         )
+
+    def _room(self, events: int, experts: int, items: int) -> tuple[Tensor, Tensor]:
+        """For opinions (B, P, I) and their logarithms, with one more (B, P + 1, I): always the same
+        memory, since blocks so large would go back to the system and come again page by page."""
+        sizes = [events * rows * items for rows in (experts, experts + 1)]
+        if len(self._memory) < sum(sizes):
+            self._memory = torch.empty(sum(sizes), device=self.device)
+        weights, logs = self._memory[: sum(sizes)].split(sizes)
+        return weights.view(events, experts, items), logs.view(events, experts + 1, items)
 
     def learn(self, context: Context) -> None:
         """Count the events, for all experts but popularity: that learns part by part."""

@@ -35,10 +35,11 @@ SCORE_EVENTS = 64
 """Events scored at once at most: so far the mixture's weights may lag ..."""
 
 LONG_STREAM = 100_000
-"""... and twice as far from so many events on, since an event more changes the weights less."""
+"""... and twice as far from so many events on, four times from twice as many: the more a stream
+has had, the less an event more changes the weights."""
 
-SCORE_CELLS = 8_000_000
-"""Events x experts x items scored at once at most: 32 MB. In a large catalogue, where experts speak
+SCORE_CELLS = 12_000_000
+"""Events x experts x items scored at once at most: 48 MB. In a large catalogue, where experts speak
 of few items only, it bounds events x items."""
 
 
@@ -241,7 +242,7 @@ class Recommender:
         Popularity learns each part at once: it is exact inside the batch either way.
         """
         cells = len(self.items) * (1 if self._large_catalogue else len(self.experts.names))
-        most = 2 * SCORE_EVENTS if self.events >= LONG_STREAM else SCORE_EVENTS
+        most = SCORE_EVENTS << min(self.events // LONG_STREAM, 2)
         events = max(1, min(most, SCORE_CELLS // cells))
         parts = []
         for start, part in zip(range(0, len(context), events), context.split(events), strict=True):

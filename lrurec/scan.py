@@ -15,6 +15,7 @@ States are complex. Letters as in `config`.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import accumulate, pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -204,9 +205,15 @@ class _Scan(torch.autograd.Function):
 # The steps are small and many: numpy's calls cost a third of torch's.
 
 
+def _by_step(values: Tensor, rows: Rows) -> list[NDArray[np.complexfloating]]:
+    """Views (rows still alive, D) of values (N, D), one for each step."""
+    array = values.numpy()
+    return [array[begin:end] for begin, end in pairwise(accumulate(rows.steps, initial=0))]
+
+
 def _stepwise(inputs: Tensor, decay: Tensor, rows: Rows) -> Tensor:
     states = inputs.clone()
-    steps = np.split(states.numpy(), np.cumsum(rows.steps)[:-1])
+    steps = _by_step(states, rows)
     carried = np.empty_like(steps[0])
     for k in range(1, len(steps)):  # the first rows of step k - 1 are still alive
         alive = rows.steps[k]
@@ -220,8 +227,7 @@ def _stepwise_back(
 ) -> tuple[Tensor, Tensor]:
     """The gradients of inputs and decay. On their conjugates, so that no step conjugates."""
     g = torch.conj_physical(grad)
-    ends = np.cumsum(rows.steps)[:-1]
-    steps, before = np.split(g.numpy(), ends), np.split(states.numpy(), ends)
+    steps, before = _by_step(g, rows), _by_step(states, rows)
     carried, of_decay = np.empty_like(steps[0]), np.zeros_like(steps[0])
     for k in range(len(steps) - 1, 0, -1):
         alive = rows.steps[k]

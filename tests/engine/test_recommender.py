@@ -99,7 +99,7 @@ def recall(ranks: NDArray[np.int64], k: int = 10) -> float:
     return float(((ranks > 0) & (ranks <= k)).mean())
 
 
-@pytest.mark.parametrize("long_stream", [recommender_module.LONG_STREAM, 2_000])
+@pytest.mark.parametrize("long_stream", [recommender_module.LONG_STREAM, 1_000])
 def test_the_size_of_a_micro_batch_hardly_matters(
     long_stream: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
