@@ -85,7 +85,7 @@ class Experts:
     @property
     def nbytes(self) -> int:
         counted = (self.popularity, self.rules, self.id_neighbours)
-        return sum(part.nbytes for part in counted if part is not None)
+        return self._memory.nbytes + sum(part.nbytes for part in counted if part is not None)
 
     def parts(self) -> dict[str, Durable]:
         """What snapshots hold of the experts, by name."""
