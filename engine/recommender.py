@@ -36,7 +36,8 @@ SCORE_EVENTS = 64
 
 LONG_STREAM = 100_000
 """... and twice as far from so many events on, four times from twice as many: the more a stream
-has had, the less an event more changes the weights."""
+has had, the less an event more changes the weights. In a large catalogue it is twice at most: there
+each event weighs what comes true of the others, too."""
 
 SCORE_CELLS = 12_000_000
 """Events x experts x items scored at once at most: 48 MB. In a large catalogue, where experts speak
@@ -242,8 +243,8 @@ class Recommender:
         Popularity learns each part at once: it is exact inside the batch either way.
         """
         cells = len(self.items) * (1 if self._large_catalogue else len(self.experts.names))
-        most = SCORE_EVENTS << min(self.events // LONG_STREAM, 2)
-        events = max(1, min(most, SCORE_CELLS // cells))
+        doublings = min(self.events // LONG_STREAM, 1 if self._large_catalogue else 2)
+        events = max(1, min(SCORE_EVENTS << doublings, SCORE_CELLS // cells))
         parts = []
         for start, part in zip(range(0, len(context), events), context.split(events), strict=True):
             before = None if hidden is None else hidden[start : start + events]
