@@ -5,7 +5,6 @@ Letters: M experts, B events, I items.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -133,8 +132,7 @@ class Experts:
         for_lrurec = popularity[newcomer]
         popularity[newcomer] = self.first_items.probabilities(for_lrurec)
         own = len(self.names) - len(common)
-        events, items = len(recent), base.shape[1]
-        weights, logs = self.room((events, own, items), (events, own + 1, items))
+        weights, logs = self._room(len(recent), own, base.shape[1])
         column = 0
         if self.rules:
             settings = slice(column, column + len(SETTINGS))
@@ -161,14 +159,14 @@ class Experts:
             Table(common.log(), touched, difference[1], logs),
         )
 
-    def room(self, *shapes: tuple[int, ...]) -> list[Tensor]:
-        """Tensors of these shapes, to be filled: always in the same memory, since blocks so large
-        would go back to the system and come again page by page."""
-        sizes = [math.prod(shape) for shape in shapes]
+    def _room(self, events: int, experts: int, items: int) -> tuple[Tensor, Tensor]:
+        """For opinions (B, P, I) and their logarithms, with one more (B, P + 1, I): always the same
+        memory, since blocks so large would go back to the system and come again page by page."""
+        sizes = [events * rows * items for rows in (experts, experts + 1)]
         if len(self._memory) < sum(sizes):
             self._memory = torch.empty(sum(sizes), device=self.device)
-        parts = self._memory[: sum(sizes)].split(sizes)
-        return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
+        weights, logs = self._memory[: sum(sizes)].split(sizes)
+        return weights.view(events, experts, items), logs.view(events, experts + 1, items)
 
     def learn(self, context: Context) -> None:
         """Count the events, for all experts but popularity: that learns part by part."""
